@@ -1,0 +1,140 @@
+"""The one form that every source of data takes: five arrays of transitions."""
+
+import difflib
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from bdpo_jax.types import Batch, UserError
+
+# Key -> rank of the array; a trailing axis of length one is accepted where a vector is expected.
+RANKS = {"observations": 2, "actions": 2, "rewards": 1, "next_observations": 2, "terminals": 1, "timeouts": 1}
+
+
+@struct.dataclass
+class Dataset:
+    """Transitions `(s, a, r, s', d)`, float32; NumPy on the host until `jax.device_put(dataset)`.
+
+    Attributes:
+      observations: `[size, observation_dim]`.
+      actions: `[size, action_dim]`.
+      rewards: `[size]`, already scaled.
+      next_observations: `[size, observation_dim]`; ignored where `terminals` is 1.
+      terminals: `[size]`, 1 only at a true terminal, never at a time-out.
+    """
+
+    observations: jax.Array
+    actions: jax.Array
+    rewards: jax.Array
+    next_observations: jax.Array
+    terminals: jax.Array
+
+    @property
+    def size(self) -> int:
+        return self.observations.shape[0]
+
+    @property
+    def observation_dim(self) -> int:
+        return self.observations.shape[-1]
+
+    @property
+    def action_dim(self) -> int:
+        return self.actions.shape[-1]
+
+    def sample(self, key: jax.Array, batch_size: int) -> Batch:
+        """Draws `batch_size` transitions independently and with replacement.
+
+        Works inside `jit`, `scan` and `vmap` (over keys); pass the dataset as an argument there, because a
+        captured one would be compiled in as a constant.
+        """
+        rows = jax.random.randint(key, (batch_size,), 0, self.size)
+        return Batch(
+            observations=jnp.take(self.observations, rows, axis=0),
+            actions=jnp.take(self.actions, rows, axis=0),
+            rewards=jnp.take(self.rewards, rows, axis=0),
+            next_observations=jnp.take(self.next_observations, rows, axis=0),
+            terminals=jnp.take(self.terminals, rows, axis=0),
+        )
+
+
+def check(dataset: Dataset, where: str, clip_actions: bool = False) -> Dataset:
+    """Returns the dataset on the host as float32, having looked at every number in it.
+
+    Args:
+      dataset: what to check.
+      where: the file or source that error messages name.
+      clip_actions: whether actions belong in [-1, 1]: those outside are counted in one warning and clipped.
+
+    Raises:
+      UserError: an array of the wrong rank, no transitions, unequal lengths, observations and next
+        observations of different widths, or a value that is not finite.
+    """
+    arrays = check_arrays(vars(dataset), where)
+    if arrays["observations"].shape != arrays["next_observations"].shape:
+        raise UserError(
+            f"observations and next_observations of {where} have different widths, "
+            f"{arrays['observations'].shape[1]} and {arrays['next_observations'].shape[1]}; they must agree."
+        )
+    if clip_actions:
+        arrays["actions"] = _clip(arrays["actions"], where)
+    return Dataset(**arrays)
+
+
+def check_arrays(arrays: dict, where: str) -> dict:
+    """Returns the arrays, named as in `RANKS`, as float32 of the right rank, or raises the first fault.
+
+    Raises:
+      UserError: not numbers, wrong rank, no rows, unequal lengths, or a value that is not finite in float32.
+    """
+    arrays = {key: _as_float32(key, value, where) for key, value in arrays.items()}
+    lengths = {key: len(value) for key, value in arrays.items()}
+    if len(set(lengths.values())) > 1:
+        listed = ", ".join(f"{key} {length}" for key, length in lengths.items())
+        raise UserError(f"The arrays of {where} have unequal lengths ({listed}); every key needs one row per step.")
+    for key, value in arrays.items():
+        finite = np.isfinite(value) if value.ndim == 1 else np.isfinite(value).all(axis=1)
+        if not finite.all():
+            row = int(np.argmin(finite))
+            bad = value[row] if value.ndim == 1 else value[row][~np.isfinite(value[row])][0]
+            raise UserError(
+                f"{key} of {where} has the value {bad} in row {row} ({np.sum(~finite)} such rows in all); "
+                "repair or remove them."
+            )
+    return arrays
+
+
+def unknown_name(kind: str, name: str, known) -> UserError:
+    """The error for a `kind` ("D4RL task", ...) that does not exist; it names the nearest one that does."""
+    nearest = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.0)
+    return UserError(f"There is no {kind} {name!r}; the nearest known one is {nearest[0]!r}.")
+
+
+def _as_float32(key: str, value, where: str) -> np.ndarray:
+    value = np.asarray(value)
+    if value.dtype.kind not in "biuf":
+        raise UserError(f"{key} of {where} has the type {value.dtype}; it must hold numbers.")
+    if value.shape[:1] == (0,):
+        raise UserError(f"{where} is empty ({key} has 0 rows); give a dataset with at least two steps.")
+    rank = RANKS[key]
+    if rank == 1 and value.ndim == 2 and value.shape[1] == 1:
+        value = value[:, 0]
+    if value.ndim != rank or value.shape[1:] == (0,):
+        expected = "[rows]" if rank == 1 else "[rows, width]"
+        raise UserError(f"{key} of {where} has the shape {list(value.shape)}; it must be {expected}.")
+    with np.errstate(over="ignore"):  # what overflows becomes inf, which is reported with its row
+        return np.ascontiguousarray(value, dtype=np.float32)
+
+
+def _clip(actions: np.ndarray, where: str) -> np.ndarray:
+    outside = int(np.sum(np.any(np.abs(actions) > 1, axis=1)))
+    if outside:
+        warnings.warn(
+            f"{outside} of {len(actions)} actions of {where} lie outside [-1, 1] "
+            f"(largest magnitude {np.abs(actions).max():.6g}); they were clipped.",
+            stacklevel=3,
+        )
+        actions = np.clip(actions, -1, 1)
+    return actions

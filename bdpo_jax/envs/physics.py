@@ -1,0 +1,148 @@
+"""MuJoCo as D4RL knew it: models with the capsule inertia of MuJoCo 2.1, and the base of our robots.
+
+Up to 2.1.1 MuJoCo took the mass and inertia of a capsule as those of a cylinder of half-length
+`h + radius / 2`; later versions are exact, which makes D4RL's robots others. The old numbers are not stored
+here: MuJoCo computes them from a twin of the model in which every capsule is that cylinder.
+"""
+
+import functools
+import warnings
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+
+from bdpo_jax.types import UserError
+
+VERIFIED_MUJOCO = "3.1.6"
+INERTIA_ARRAYS = ("body_mass", "body_inertia", "body_ipos", "body_iquat")
+
+
+@functools.cache
+def import_mujoco():
+    """The `mujoco` module; warns once when its version is not the one whose physics was verified.
+
+    Raises:
+      UserError: mujoco is not installed.
+    """
+    try:
+        import mujoco
+    except ImportError as error:
+        raise UserError(
+            f"MuJoCo tasks need the package mujoco: pip install mujoco=={VERIFIED_MUJOCO} (Python 3.10 to 3.12)."
+        ) from error
+    if mujoco.__version__ != VERIFIED_MUJOCO:
+        warnings.warn(
+            f"mujoco {mujoco.__version__} is installed, but D4RL's physics is verified for mujoco "
+            f"{VERIFIED_MUJOCO} alone: scores may not be comparable with D4RL's (pip install "
+            f"mujoco=={VERIFIED_MUJOCO}, Python 3.10 to 3.12).",
+            stacklevel=2,
+        )
+    return mujoco
+
+
+def read_asset(file_name: str) -> ElementTree.Element:
+    """The root of one of the robot descriptions that gymnasium ships."""
+    path = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets" / file_name
+    return ElementTree.parse(path).getroot()
+
+
+def legacy_model(root: ElementTree.Element):
+    """Compiles an MJCF tree with the capsule inertia of MuJoCo 2.1 and returns the `MjModel`."""
+    mujoco = import_mujoco()
+    model, twin = (
+        mujoco.MjModel.from_xml_string(ElementTree.tostring(tree, encoding="unicode"))
+        for tree in (root, _capsules_as_cylinders(root))
+    )
+    for name in INERTIA_ARRAYS:
+        getattr(model, name)[:] = getattr(twin, name)
+    mujoco.mj_setConst(model, mujoco.MjData(model))
+    return model
+
+
+def _capsules_as_cylinders(root):
+    twin = ElementTree.fromstring(ElementTree.tostring(root))
+    for geom in twin.iter("geom"):
+        if geom.get("type") != "capsule":
+            continue
+        geom.set("type", "cylinder")
+        size = [float(number) for number in geom.get("size").split()]
+        if geom.get("fromto"):
+            ends = np.array(geom.get("fromto").split(), dtype=np.float64).reshape(2, 3)
+            axis = ends[1] - ends[0]
+            extension = size[0] / 2 * axis / np.linalg.norm(axis)
+            geom.set("fromto", _numbers([*(ends[0] - extension), *(ends[1] + extension)]))
+        else:
+            geom.set("size", _numbers([size[0], size[1] + size[0] / 2]))
+    return twin
+
+
+def _numbers(values):
+    return " ".join(repr(float(value)) for value in values)
+
+
+class MujocoEnv(gymnasium.Env):
+    """Stepping, seeding and pictures; a robot adds its model, reward, observation and start.
+
+    Deliberately leaner than gymnasium's class of that name: no contact forces are computed after a step, and
+    nothing is imported for windows.
+
+    Args:
+      model: an `MjModel`.
+      frame_skip: physics steps per environment step.
+      observation_dim: width of the observation.
+      render_mode: None or "rgb_array".
+    """
+
+    metadata = {"render_modes": ["rgb_array"]}
+
+    def __init__(self, model, frame_skip: int, observation_dim: int, render_mode: str | None = None):
+        self._mujoco = import_mujoco()
+        self.model = model
+        self.data = self._mujoco.MjData(model)
+        self.frame_skip = frame_skip
+        self.dt = model.opt.timestep * frame_skip
+        self.render_mode = render_mode
+        self.metadata = {**self.metadata, "render_fps": round(1.0 / self.dt)}
+        self.init_qpos, self.init_qvel = self.data.qpos.copy(), self.data.qvel.copy()
+        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (observation_dim,), np.float64)
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (model.nu,), np.float32)
+        self._renderer = None
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self._mujoco.mj_resetData(self.model, self.data)
+        self.set_state(*self._start())
+        return self._observation(), {}
+
+    def set_state(self, qpos: np.ndarray, qvel: np.ndarray):
+        """Puts the robot into the state `qpos [nq]`, `qvel [nv]`; the solver's warm start stays as it is."""
+        self.data.qpos[:] = qpos
+        self.data.qvel[:] = qvel
+        self._mujoco.mj_forward(self.model, self.data)
+
+    def _simulate(self, control):
+        self.data.ctrl[:] = control
+        self._mujoco.mj_step(self.model, self.data, self.frame_skip)
+
+    def _start(self):
+        """`(qpos, qvel)` of a new episode, drawn from `self.np_random`."""
+        raise NotImplementedError
+
+    def _observation(self):
+        raise NotImplementedError
+
+    def render(self):
+        """A picture `[height, width, 3]` (uint8) from the tracking camera, when `render_mode` is "rgb_array"."""
+        if self.render_mode != "rgb_array":
+            return None
+        if self._renderer is None:
+            self._renderer = self._mujoco.Renderer(self.model, height=480, width=480)
+        self._renderer.update_scene(self.data, camera="track")
+        return self._renderer.render()
+
+    def close(self):
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None

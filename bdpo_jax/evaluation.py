@@ -1,0 +1,133 @@
+"""Policy + environments -> episodes, and an interval for their mean."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+
+import gymnasium
+import jax
+import numpy as np
+
+from bdpo_jax import envs
+from bdpo_jax.types import UserError
+
+_step_key = jax.jit(jax.random.fold_in)
+
+
+@dataclasses.dataclass(frozen=True)
+class Episodes:
+    """What an evaluation saw.
+
+    Attributes:
+      returns: `[episodes]` undiscounted sums of rewards, float64.
+      lengths: `[episodes]` steps, int64.
+      infos: the last `info` of each episode.
+      policy_seconds: wall time in the policy, with its compilation where this was its first call.
+      env_seconds: wall time in the environments.
+    """
+
+    returns: np.ndarray
+    lengths: np.ndarray
+    infos: list[dict]
+    policy_seconds: float
+    env_seconds: float
+
+
+def evaluate(
+    policy: Callable[[np.ndarray, jax.Array], jax.Array],
+    task: str | Callable[[], gymnasium.Env],
+    episodes: int,
+    seed: int,
+    backend: str = "mujoco",
+) -> Episodes:
+    """Runs whole episodes together in this process, with one policy call per step for all of them.
+
+    The batch keeps its size to the end, so that a compiled policy is compiled once: an episode that is over
+    stays in it as padding. Episode i starts from a seed made of `(seed, i)`, whatever the number of episodes.
+
+    Args:
+      policy: `policy(observations [episodes, observation_dim] float32, key) -> actions [episodes, action_dim]`;
+        the key is a function of `seed` and the step.
+      task: a task's name, or a function that makes an environment with a step limit of its own.
+      episodes: how many.
+      seed: of starts and policy.
+      backend: as in `envs.make`.
+
+    Raises:
+      UserError: no episodes are asked for, an unknown task, or the policy's actions have the wrong shape or
+        are not finite.
+    """
+    if episodes < 1:
+        raise UserError(f"An evaluation needs at least one episode, not {episodes}; set the number of episodes.")
+    make = task if callable(task) else lambda: envs.make(task, backend)
+    members = [make() for _ in range(episodes)]
+    try:
+        return _run(policy, members, seed)
+    finally:
+        for env in members:
+            env.close()
+
+
+def episode_seed(seed: int, episode: int) -> int:
+    """The reset seed of one episode."""
+    return int(np.random.SeedSequence([seed, episode]).generate_state(1)[0])
+
+
+def _run(policy, members, seed):
+    episodes = len(members)
+    began = time.perf_counter()
+    resets = [env.reset(seed=episode_seed(seed, i)) for i, env in enumerate(members)]
+    env_seconds, policy_seconds = time.perf_counter() - began, 0.0
+    observations = np.array([observation for observation, _ in resets], np.float32)
+    infos = [info for _, info in resets]
+    returns, lengths = np.zeros(episodes), np.zeros(episodes, np.int64)
+    action_shape = (episodes, *members[0].action_space.shape)
+    key = jax.random.key(seed)
+    running = list(range(episodes))
+    step = 0
+    while running:
+        began = time.perf_counter()
+        actions = np.asarray(policy(observations, _step_key(key, step)))
+        called = time.perf_counter()
+        _check_actions(actions, action_shape, running, step)
+        still_running = []
+        for i in running:
+            observations[i], reward, terminated, truncated, infos[i] = members[i].step(actions[i])
+            returns[i] += reward
+            lengths[i] += 1
+            if not (terminated or truncated):
+                still_running.append(i)
+        running = still_running
+        step += 1
+        policy_seconds += called - began
+        env_seconds += time.perf_counter() - called
+    return Episodes(returns, lengths, infos, policy_seconds, env_seconds)
+
+
+def _check_actions(actions, shape, running, step):
+    if actions.shape != shape:
+        raise UserError(
+            f"The policy returned actions of shape {list(actions.shape)} where the task needs {list(shape)}; "
+            "it was made for another task."
+        )
+    finite = np.isfinite(actions[running]).all(axis=-1)
+    if not finite.all():
+        episode = running[int(np.argmin(finite))]
+        raise UserError(
+            f"The policy's action is not finite at step {step} of episode {episode}; its parameters have diverged."
+        )
+
+
+def bootstrap_interval(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
+    """The 95% percentile bootstrap interval of the mean of `values` `[n]`, from 10,000 resamples.
+
+    Raises:
+      UserError: `values` is empty.
+    """
+    values = np.asarray(values, np.float64)
+    if values.size == 0:
+        raise UserError("An interval needs at least one value; evaluate at least one episode.")
+    random = np.random.default_rng(seed)
+    means = values[random.integers(0, values.size, (10_000, values.size))].mean(axis=1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(low), float(high)

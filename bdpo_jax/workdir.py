@@ -1,0 +1,297 @@
+"""A run's directory: one owner at a time, one configuration, files that are either whole or absent."""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import math
+import os
+import socket
+import warnings
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from bdpo_jax.types import UserError
+
+CONFIG_FILE = "config.json"
+LOCK_FILE = ".lock"
+
+_FREE = "free some space and run the same command again"
+_ELSEWHERE = "choose a directory that you may write to"
+_FAILURES = {
+    errno.ENOSPC: ("the disk is full", _FREE),
+    errno.EDQUOT: ("the disk quota is used up", _FREE),
+    errno.EROFS: ("the file system is read-only", _ELSEWHERE),
+    errno.EACCES: ("permission is denied", _ELSEWHERE),
+    errno.EPERM: ("permission is denied", _ELSEWHERE),
+    errno.ENOTDIR: ("a part of the path is a file", _ELSEWHERE),
+}
+
+
+# ---------------------------------------------------------------------------------------------- files
+
+
+def _write_failure(error: BaseException | None) -> tuple[str, str] | None:
+    """(what went wrong, what to do) if `error`, or an error behind it, is one that the user can mend."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _FAILURES:
+            return _FAILURES[error.errno]
+        # Storage libraries report the system's error only as text.
+        for number, failure in _FAILURES.items():
+            if os.strerror(number) in str(error):
+                return failure
+        error = error.__cause__ or error.__context__
+    return None
+
+
+@contextlib.contextmanager
+def writing(path: str | os.PathLike, last_step: int | None = None) -> Iterator[None]:
+    """Turns a full disk, a read-only file system or a missing permission inside the block into a UserError.
+
+    Args:
+      path: what is being written, for the message.
+      last_step: step of the last complete checkpoint, named in the message where given.
+
+    Raises:
+      UserError: one sentence; every other error passes unchanged.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        failure = _write_failure(error)
+        if failure is None:
+            raise
+        what, remedy = failure
+        kept = "" if last_step is None else f" (the last complete checkpoint is at step {last_step})"
+        raise UserError(f"{what} while writing {os.fspath(path)}: {remedy}{kept}") from error
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[Path]:
+    """Gives a temporary path beside `path`; when the block ends without error it replaces `path` at once.
+
+    A reader, or a run after a crash, finds the old file or the new one, never a part of either.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with writing(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def plain(value):
+    """`value` as JSON holds it: arrays become lists, numpy scalars Python's, paths text, NaN and inf null."""
+    if hasattr(value, "to_dict"):
+        value = value.to_dict()
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if value is None or isinstance(value, bool | str | int):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if hasattr(value, "__array__"):
+        array = np.asarray(value)
+        return [plain(item) for item in array] if array.ndim else plain(array[()])
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def write_json(path: str | os.PathLike, value) -> None:
+    """Writes `value` (see `plain`) to `path` in one step; floats keep full precision.
+
+    Raises:
+      UserError: disk full, read-only or no permission.
+    """
+    text = json.dumps(plain(value), indent=2, allow_nan=False)
+    with replacing(path) as temporary:
+        temporary.write_text(text + "\n")
+
+
+# ---------------------------------------------------------------------------------------------- config
+
+
+def flatten(config, prefix: str = "") -> dict:
+    """Nested mapping -> `{"a.b": value}` with plain values; an empty mapping stays as one entry.
+
+    Raises:
+      UserError: a value is NaN or infinite, which no later comparison could hold equal.
+    """
+    if hasattr(config, "to_dict"):
+        config = config.to_dict()
+    flat = {}
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value or hasattr(value, "to_dict"):
+            flat.update(flatten(value, f"{name}."))
+            continue
+        if isinstance(value, float | np.floating) and not math.isfinite(value):
+            raise UserError(f"config key {name} is {value}: give a finite number, or null for none")
+        flat[name] = plain(value)
+    return flat
+
+
+def _covers(keys: Collection[str], name: str) -> bool:
+    return any(name == key or name.startswith(f"{key}.") for key in keys)
+
+
+def config_hash(config, ignore: Collection[str] = ()) -> str:
+    """First 12 hex digits of the sha256 of the flattened config, whatever the order of its keys.
+
+    Args:
+      config: nested mapping or ConfigDict.
+      ignore: keys, or prefixes of keys, that leave the hash alone (budgets, intervals).
+    """
+    flat = {key: value for key, value in flatten(config).items() if not _covers(ignore, key)}
+    text = json.dumps(flat, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def read_config(path: str | os.PathLike) -> dict:
+    """The config of the run in directory `path`, as nested plain values.
+
+    Raises:
+      UserError: there is none, or it cannot be read.
+    """
+    file = Path(path) / CONFIG_FILE
+    try:
+        config = json.loads(file.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path} holds no run (there is no {CONFIG_FILE}): check the directory") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} cannot be read ({error}): use another --workdir") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{file} is not the config of a run: use another --workdir")
+    return config
+
+
+def differences(old, new) -> dict[str, tuple]:
+    """`{"a.b": (old value, new value)}` for keys whose values differ; a missing value reads "(absent)"."""
+    old, new = flatten(old), flatten(new)
+    names = [*old, *(name for name in new if name not in old)]
+    pairs = {name: (old.get(name, "(absent)"), new.get(name, "(absent)")) for name in names}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+# ---------------------------------------------------------------------------------------------- workdir
+
+_locks: set[int] = set()
+
+
+def _drop_locks_after_fork() -> None:
+    """A forked environment worker must not keep the lock of a parent that was killed."""
+    for descriptor in _locks:
+        os.close(descriptor)
+    _locks.clear()
+
+
+os.register_at_fork(after_in_child=_drop_locks_after_fork)
+
+
+class Workdir:
+    """Opens or creates a run's directory and holds it until `close` or the end of the process, even by SIGKILL.
+
+    Attributes:
+      path: the directory.
+      resumed: whether it held a run of the same config.
+      changed: `{key: (old, new)}` of the settings in `may_change` that differ from the run's last start.
+    """
+
+    def __init__(self, path: str | os.PathLike, config, may_change: Collection[str] = ()):
+        """
+        Args:
+          path: directory, created where missing.
+          config: nested mapping or ConfigDict; written to `config.json`.
+          may_change: keys, or prefixes of keys, in which a resumed run may differ.
+
+        Raises:
+          UserError: the directory is in use, holds another run or foreign files, or cannot be written.
+        """
+        self.path = Path(path)
+        self.resumed = False
+        self.changed: dict[str, tuple] = {}
+        self._descriptor = None
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"{self.path} is a file: give a directory as --workdir")
+        flatten(config)
+        with writing(self.path):
+            self._refuse_foreign_files()
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock()
+        try:
+            if (self.path / CONFIG_FILE).exists():
+                self._compare(read_config(self.path), config, may_change)
+                self.resumed = True
+            if not self.resumed or self.changed:
+                write_json(self.path / CONFIG_FILE, config)
+        except BaseException:
+            self.close()
+            raise
+
+    def _refuse_foreign_files(self) -> None:
+        if not self.path.is_dir() or (self.path / CONFIG_FILE).exists():
+            return
+        own = (LOCK_FILE, f".{CONFIG_FILE}.")
+        foreign = sorted(name for name in os.listdir(self.path) if not name.startswith(own))
+        if foreign:
+            raise UserError(
+                f"{self.path} holds files ({foreign[0]}{', ...' if foreign[1:] else ''}) but no run of this "
+                "program: give a new or empty directory as --workdir"
+            )
+
+    def _lock(self) -> None:
+        descriptor = os.open(self.path / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.read(descriptor, 200).decode(errors="replace").strip() or "another process"
+            os.close(descriptor)
+            raise UserError(
+                f"{self.path} is in use by {owner}: wait for it, stop it, or use another --workdir"
+            ) from None
+        except OSError as error:
+            warnings.warn(f"{self.path} cannot be locked ({error}): start no second run in it", stacklevel=3)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        _locks.add(descriptor)
+        self._descriptor = descriptor
+
+    def _compare(self, old: dict, new, may_change: Collection[str]) -> None:
+        changed = differences(old, new)
+        refused = [name for name in changed if not _covers(may_change, name)]
+        if refused:
+            said = [f"{name} is {changed[name][0]!r} there and {changed[name][1]!r} here" for name in refused]
+            more = f" and {len(said) - 8} more" if len(said) > 8 else ""
+            raise UserError(
+                f"{self.path} holds a run with other settings ({'; '.join(said[:8])}{more}): "
+                "use another --workdir or the same settings"
+            )
+        self.changed = changed
+
+    def close(self) -> None:
+        """Gives the directory free; a second call does nothing."""
+        if self._descriptor in _locks:
+            _locks.discard(self._descriptor)
+            os.close(self._descriptor)
+        self._descriptor = None
+
+    def __enter__(self) -> "Workdir":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()

@@ -1,0 +1,50 @@
+"""D4RL antmaze: {umaze, umaze-diverse, medium-play, medium-diverse, large-play, large-diverse}, -v0 or -v2.
+
+python launch.py --config=configs/antmaze.py                               # antmaze-umaze-v0, released settings
+python launch.py --config=configs/antmaze.py:antmaze-large-play-v0,paper   # Table 3 as printed
+python launch.py --config=configs/antmaze.py:antmaze-umaze-v0,quick        # laptop-sized
+"""
+
+from configs import base
+
+# maze: (rho, eta) as printed in Table 3, and as released
+VALUES = {
+    "antmaze-umaze": {"paper": (1.0, 5.0), "released": (0.8, 0.5)},
+    "antmaze-umaze-diverse": {"paper": (0.5, 5.0), "released": (0.8, 0.5)},
+    "antmaze-medium-play": {"paper": (1.0, 1.0), "released": (0.8, 0.2)},
+    "antmaze-medium-diverse": {"paper": (0.5, 1.0), "released": (0.8, 0.2)},
+    "antmaze-large-play": {"paper": (1.0, 10.0), "released": (0.8, 1.0)},
+    "antmaze-large-diverse": {"paper": (0.5, 5.0), "released": (0.8, 1.0)},
+}
+
+
+def get_config(arg: str = "antmaze-umaze-v0"):
+    """Returns the config of "TASK", "TASK,paper" or "TASK,quick"."""
+    task, variant = base.task_and_variant(arg, "antmaze-umaze-v0", ("released", "paper", "quick"))
+    maze = base.nearest("antmaze", task.rpartition("-v")[0] or task, VALUES)
+    c = base.get_config()
+    c.suite = "d4rl"
+    c.task = task
+    c.rho, c.eta = VALUES[maze]["paper" if variant == "paper" else "released"]
+    c.max_q_backup = True
+    c.q_layer_norm = True
+    c.discount = 0.995
+    c.behavior_lr = 1e-4
+    c.eval_episodes = 100
+    if maze == "antmaze-umaze-diverse":
+        c.greedy_candidates = 1
+    if variant == "quick":
+        c.actor_widths = (128,) * 3
+        c.value_widths = (128,) * 3
+        c.ensemble_size = 5
+        c.behavior_lr = 1e-3
+        c.actor_lr = 1e-4
+        c.value_lr = 1e-3
+        c.pretrain_steps = 40_000
+        c.train_steps = 40_000
+        c.value_warmup_steps = 5_000
+        c.evaluate_every = 20_000
+        c.eval_episodes = 50
+        c.log_every = 200
+        c.checkpoint_every = 5_000
+    return c

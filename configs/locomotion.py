@@ -1,0 +1,49 @@
+"""D4RL locomotion: {halfcheetah, hopper, walker2d}-{medium, medium-replay, medium-expert}-v2.
+
+python launch.py --config=configs/locomotion.py:hopper-medium-v2               # released settings, for a GPU
+python launch.py --config=configs/locomotion.py:hopper-medium-v2,paper         # Table 3 as printed
+python launch.py --config=configs/locomotion.py:hopper-medium-v2,quick         # laptop-sized
+"""
+
+from configs import base
+
+# robot: (rho, eta) as printed in Table 3, and as released
+VALUES = {
+    "halfcheetah": {"paper": (0.5, 0.5), "released": (0.5, 0.05)},
+    "hopper": {"paper": (2.0, 2.0), "released": (2.0, 0.2)},
+    "walker2d": {"paper": (1.0, 1.0), "released": (1.0, 0.15)},
+}
+
+
+def get_config(arg: str = "hopper-medium-v2"):
+    """Returns the config of "TASK", "TASK,paper" or "TASK,quick"."""
+    task, variant = base.task_and_variant(arg, "hopper-medium-v2", ("released", "paper", "quick"))
+    robot = base.nearest("locomotion robot", task.split("-")[0], VALUES)
+    c = base.get_config()
+    c.suite = "d4rl"
+    c.task = task
+    c.rho, c.eta = VALUES[robot]["paper" if variant == "paper" else "released"]
+    c.actor_widths = (256,) * 4
+    if task == "hopper-medium-v2":
+        c.ensemble_size = 20
+    if variant == "quick":
+        quick(c)
+    return c
+
+
+def quick(c) -> None:
+    """Laptop-sized networks and budget."""
+    c.actor_widths = (128,) * 3
+    c.value_widths = (128,) * 3
+    c.ensemble_size = 5
+    c.eta = 10 * c.eta
+    c.behavior_lr = 1e-3
+    c.actor_lr = 1e-4
+    c.value_lr = 1e-3
+    c.pretrain_steps = 40_000
+    c.train_steps = 40_000
+    c.value_warmup_steps = 5_000
+    c.evaluate_every = 10_000
+    c.final_episodes = 20
+    c.log_every = 200
+    c.checkpoint_every = 5_000

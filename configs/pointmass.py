@@ -1,0 +1,32 @@
+"""A point mass behind an obstacle: a sequential task that needs no download.
+
+python launch.py --config=configs/pointmass.py
+"""
+
+from configs import base
+
+
+def get_config():
+    """Returns the config of the point mass."""
+    c = base.get_config()
+    c.suite = "pointmass"
+    c.task = "pointmass"
+    c.dataset_size = 750
+    c.eta = 0.1
+    c.rho = 1.0
+    c.actor_widths = (64,) * 3
+    c.value_widths = (64,) * 3
+    c.ensemble_size = 4
+    c.behavior_lr = 1e-3
+    c.actor_lr = 3e-4
+    c.value_lr = 1e-3
+    c.reward_scaling = "none"
+    c.greedy_candidates = 10
+    c.pretrain_steps = 5_000
+    c.train_steps = 8_000
+    c.value_warmup_steps = 1_000
+    c.eval_episodes = 100
+    c.evaluate_every = 4_000
+    c.log_every = 500
+    c.checkpoint_every = 2_000
+    return c

@@ -1,0 +1,37 @@
+"""Installation: `pip install .`, with extras for what only some users need."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+setup(
+    name="bdpo_jax",
+    version="0.1.0",
+    description="Behavior-Regularized Diffusion Policy Optimization for offline reinforcement learning, in JAX",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.10",
+    packages=find_packages(include=["bdpo_jax", "bdpo_jax.*"]),
+    install_requires=[
+        "absl-py",
+        "chex",
+        "flax",
+        "gymnasium>=1.0",
+        "h5py",
+        "jax>=0.6",
+        "jaxlib>=0.6",
+        "matplotlib",
+        "ml-collections",
+        'mujoco==3.1.6; python_version < "3.13"',  # the version whose physics are held to D4RL's by tests
+        "numpy",
+        "optax",
+        "orbax-checkpoint",
+        "tensorboardX",
+        "tqdm",
+    ],
+    extras_require={
+        "test": ["hypothesis", "pytest", "pytest-xdist", "ruff"],
+        "wandb": ["wandb"],
+    },
+)

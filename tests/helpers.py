@@ -1,0 +1,124 @@
+"""Small configurations and batches, and exact functions in the place of networks, for the tests of the core."""
+
+import dataclasses
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bdpo_jax.agents import bdpo, common
+from bdpo_jax.agents.state import Hyper, Static
+from bdpo_jax.types import Batch
+
+
+def config(**changes) -> SimpleNamespace:
+    """Every field that `Static` and `Hyper` read, tiny."""
+    fields = {
+        "diffusion_steps": 3,
+        "beta_min": 0.1,
+        "beta_max": 10.0,
+        "posterior_variance": False,
+        "clip_denoised": True,
+        "action_bound": 1.0,
+        "actor_widths": (8, 8),
+        "value_widths": (8, 8),
+        "ensemble_size": 2,
+        "q_layer_norm": False,
+        "aggregation": "lcb",
+        "max_q_backup": False,
+        "actor_samples": 3,
+        "actor_update_interval": 2,
+        "stratified": True,
+        "one_step": False,
+        "behavior_finetune": False,
+        "greedy_candidates": 4,
+        "clip_norm": 1.0,
+        "eta": 0.1,
+        "rho": 0.5,
+        "discount": 0.9,
+        "behavior_lr": 3e-3,
+        "actor_lr": 1e-3,
+        "value_lr": 1e-3,
+        "actor_decay_steps": 0,
+        "value_decay_steps": 0,
+        "train_steps": 1000,
+        "ema_rate": 0.1,
+        "value_warmup_steps": 0,
+    }
+    assert changes.keys() <= fields.keys(), changes
+    return SimpleNamespace(**{**fields, **changes})
+
+
+def make_batch(seed: int = 0, size: int = 8, observation_dim: int = 3, action_dim: int = 2) -> Batch:
+    """Random transitions, about a quarter of them terminal."""
+    rng = np.random.default_rng(seed)
+    arrays = {
+        "observations": rng.normal(size=(size, observation_dim)),
+        "actions": rng.uniform(-1, 1, (size, action_dim)),
+        "rewards": rng.normal(size=size),
+        "next_observations": rng.normal(size=(size, observation_dim)),
+        "terminals": rng.random(size) < 0.25,
+    }
+    return Batch(**{name: jnp.asarray(array, jnp.float32) for name, array in arrays.items()})
+
+
+def gaussian_noise(schedule, noisy, n, mean, variance):
+    """The exact noise predictor of `N(mean, variance)`: minus `sqrt(1 - abar)` times its score at step n."""
+    alpha_bar = jnp.asarray(schedule.alpha_bars)[n][..., None]
+    marginal = alpha_bar * variance + 1 - alpha_bar
+    return jnp.sqrt(1 - alpha_bar) * (noisy - jnp.sqrt(alpha_bar) * mean) / marginal
+
+
+def gaussian_kernel(schedule, mean, variance):
+    """The reverse chain of that predictor, `a^{n-1} = gains[n] a^n + offsets[n] + noise`, in float64 `[N + 1]`."""
+    betas, alphas, alpha_bars = (np.float64(x) for x in (schedule.betas, schedule.alphas, schedule.alpha_bars))
+    rate = betas / (alpha_bars * variance + 1 - alpha_bars)
+    return (1 - rate) / np.sqrt(alphas), rate * np.sqrt(alpha_bars) * mean / np.sqrt(alphas)
+
+
+@dataclasses.dataclass(frozen=True)
+class ExactStatic(Static):
+    """`Static` with plain functions `(params, *inputs) -> [..., outputs]` where a network would be applied."""
+
+    predict: Callable | None = None
+    q: Callable | None = None
+    v: Callable | None = None
+
+    @property
+    def noise_predictor(self):
+        return SimpleNamespace(apply=self.predict) if self.predict else super().noise_predictor
+
+    @property
+    def q_network(self):
+        return SimpleNamespace(apply=self.q) if self.q else super().q_network
+
+    @property
+    def v_network(self):
+        return SimpleNamespace(apply=self.v) if self.v else super().v_network
+
+
+def exact_state(settings, action_dim, params: dict, **functions) -> bdpo.TrainState:
+    """A state of `functions` (see `ExactStatic`) with `params` of actor, behavior, q and v; {} where not named."""
+    static = dataclasses.asdict(Static.from_config(settings, action_dim))
+    models = {name: common.create(params.get(name, {}), settings.clip_norm) for name in ("actor", "behavior", "q", "v")}
+    return bdpo.TrainState(
+        step=jnp.int32(0),
+        pretrain_step=jnp.int32(0),
+        hyper=Hyper.from_config(settings),
+        static=ExactStatic(**static, **functions),
+        **models,
+    )
+
+
+def set_hyper(state, **values):
+    """The state with other swept numbers."""
+    return state.replace(hyper=state.hyper.replace(**{k: jnp.float32(v) for k, v in values.items()}))
+
+
+def assert_trees(compare, left, right):
+    """Applies a numpy assertion to every pair of leaves."""
+    assert jax.tree.structure(left) == jax.tree.structure(right)
+    for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(left), jax.tree.leaves(right), strict=True):
+        compare(np.asarray(a), np.asarray(b), err_msg=jax.tree_util.keystr(path))

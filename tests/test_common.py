@@ -1,0 +1,80 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bdpo_jax.agents import common
+
+VALUES = jnp.array([[1.0, 5.0], [3.0, 5.0], [8.0, 5.0]])  # three members, two rows
+
+
+def test_aggregations_by_hand():
+    # Row 0: mean 4, squared deviations 9, 1, 16, population variance 26/3. Row 1: all agree.
+    deviation = np.sqrt(26 / 3)
+    np.testing.assert_allclose(common.aggregate(VALUES, "lcb", 0.5), [4 - 0.5 * deviation, 5], rtol=1e-6)
+    np.testing.assert_allclose(common.aggregate(VALUES, "lcb", 0.0), [4, 5], rtol=1e-6)
+    np.testing.assert_allclose(common.aggregate(VALUES, "min", 0.5), [1, 5])
+    np.testing.assert_allclose(common.aggregate(VALUES, "mean", 0.5), [4, 5])
+    with pytest.raises(ValueError, match="'max'.*'lcb', 'min' or 'mean'"):
+        common.aggregate(VALUES, "max", 0.5)
+
+
+def test_the_bound_has_a_gradient_where_members_differ_and_a_finite_one_where_they_agree():
+    def total(values, rho=0.5):
+        return common.aggregate(values, "lcb", rho).sum()
+
+    gradient = jax.grad(total)(VALUES)
+    # d std / d x_k = (x_k - mean) / (K std).
+    expected = 1 / 3 - 0.5 * np.array([-3, -1, 4]) / (3 * np.sqrt(26 / 3))
+    np.testing.assert_allclose(gradient[:, 0], expected, rtol=1e-5)
+    np.testing.assert_allclose(gradient[:, 1], 1 / 3, rtol=1e-6)
+    # One member never disagrees.
+    np.testing.assert_array_equal(common.aggregate(VALUES[:1], "lcb", 2.0), VALUES[0])
+    np.testing.assert_array_equal(jax.grad(total)(VALUES[:1]), [[1, 1]])
+    # Nearly equal members: finite too.
+    near = jnp.array([[1.0], [1.0 + 1e-7], [1.0]])
+    assert np.isfinite(jax.grad(total)(near)).all()
+    # Pessimism itself can be differentiated.
+    np.testing.assert_allclose(jax.grad(total, argnums=1)(VALUES, 0.5), -np.sqrt(26 / 3), rtol=1e-6)
+
+
+def test_cosine_decay():
+    counts = jnp.array([0, 25, 50, 100, 1000])
+    quarter = 0.5 * (1 + np.sqrt(0.5))
+    np.testing.assert_allclose(common.cosine_decay(2.0, counts, 100.0), np.array([2, 2 * quarter, 1, 0, 0]), atol=1e-6)
+    np.testing.assert_array_equal(common.cosine_decay(2.0, counts, jnp.inf), [2] * 5)
+
+
+def numpy_adam(gradients, params, rates, clip_norm):
+    """Adam (0.9, 0.999, 1e-8) behind a global-norm clip, as in its paper."""
+    first = second = np.zeros_like(params)
+    history = []
+    for t, (gradient, rate) in enumerate(zip(gradients, rates, strict=True), start=1):
+        gradient = gradient * min(1.0, clip_norm / np.linalg.norm(gradient))
+        first = 0.9 * first + 0.1 * gradient
+        second = 0.999 * second + 0.001 * gradient**2
+        params = params - rate * (first / (1 - 0.9**t)) / (np.sqrt(second / (1 - 0.999**t)) + 1e-8)
+        history.append(params)
+    return np.array(history)
+
+
+def test_gradient_steps_are_adam_s_with_clip_decay_and_average():
+    start = np.array([1.0, -2.0, 0.5])
+    gradients = np.array([[3.0, -4.0, 0.0], [0.1, 0.2, -0.2], [0.0, 0.3, 0.6]])  # norms 5, 0.3, 0.67
+    model = common.create({"a": jnp.float32(start[:2]), "b": jnp.float32(start[2:])}, clip_norm=0.5)
+    step = jax.jit(lambda m, g: common.apply_gradients(m, g, 0.5, 0.1, 0.25, decay_steps=4.0))
+    rates = [0.1 * 0.5 * (1 + np.cos(np.pi * i / 4)) for i in range(3)]
+    history = numpy_adam(gradients, start, rates, clip_norm=0.5)
+    average = start
+    for gradient, expected in zip(gradients, history, strict=True):
+        model = step(model, {"a": jnp.float32(gradient[:2]), "b": jnp.float32(gradient[2:])})
+        average = 0.75 * average + 0.25 * expected  # after the step, of the new parameters
+        np.testing.assert_allclose(np.concatenate([model.params["a"], model.params["b"]]), expected, rtol=1e-5)
+        np.testing.assert_allclose(np.concatenate([model.ema["a"], model.ema["b"]]), average, rtol=1e-5)
+
+
+def test_a_model_s_average_is_a_copy_in_memory_of_its_own():
+    params = {"a": jnp.ones(3)}
+    model = common.create(params, 1.0)
+    assert model.ema["a"].unsafe_buffer_pointer() != model.params["a"].unsafe_buffer_pointer()
+    np.testing.assert_array_equal(model.ema["a"], model.params["a"])

@@ -1,0 +1,190 @@
+"""D4RL-format files: where they are looked for, how they are read, and what is said of faulty ones."""
+
+import warnings
+
+import h5py
+import numpy as np
+import pytest
+
+from bdpo_jax.data import d4rl
+from bdpo_jax.types import UserError
+
+TERMINALS = [0, 0, 1, 0, 0, 0, 0, 0]
+TIMEOUTS = [0, 0, 0, 0, 0, 1, 0, 0]
+
+
+def make_raw(terminals, timeouts=None):
+    rng, rows = np.random.default_rng(0), len(terminals)
+    raw = {
+        "observations": rng.normal(size=(rows, 3)).astype(np.float32),
+        "actions": rng.uniform(-1, 1, size=(rows, 2)).astype(np.float32),
+        "rewards": rng.normal(size=rows).astype(np.float32),
+        "terminals": np.array(terminals, bool),
+    }
+    return raw if timeouts is None else {**raw, "timeouts": np.array(timeouts, bool)}
+
+
+def write(path, raw):
+    with h5py.File(path, "w") as file:
+        for key, value in raw.items():
+            file[key] = value
+        file["metadata/algorithm"] = "SAC"
+        file["infos/goal"] = np.zeros((7, 2))  # of another length: none of our business
+    return str(path)
+
+
+def test_find_looks_in_the_given_place_first(tmp_path, monkeypatch):
+    name, file = "hopper-medium-v2", "hopper_medium-v2.hdf5"
+    own, cache, variable = tmp_path / "own.hdf5", tmp_path / "cache", tmp_path / "variable"
+    monkeypatch.setenv("D4RL_DATASET_DIR", str(variable))
+    with pytest.raises(UserError, match=f"put {file} into {variable}, or let dataset_path name the file"):
+        d4rl.find(name)
+    for folder in (cache, variable):
+        folder.mkdir()
+        (folder / file).touch()
+    own.touch()
+    assert d4rl.find(name) == variable / file
+    assert d4rl.find(name, cache_dir=str(cache)) == cache / file
+    assert d4rl.find(name, str(own), str(cache)) == own
+    assert d4rl.find(name, str(cache)) == cache / file
+    with pytest.raises(UserError, match=f"no file {tmp_path}/missing.hdf5; let dataset_path name"):
+        d4rl.find(name, str(tmp_path / "missing.hdf5"))
+    with pytest.raises(UserError, match=f"no file {tmp_path}/{file}"):
+        d4rl.find(name, str(tmp_path))
+    monkeypatch.delenv("D4RL_DATASET_DIR")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    with pytest.raises(UserError, match=f"into {tmp_path}/home/.d4rl/datasets,"):
+        d4rl.find(name)
+
+
+def test_load_scales_locomotion_rewards_by_the_range_of_complete_episodes(tmp_path):
+    raw = make_raw(TERMINALS, TIMEOUTS)
+    raw["rewards"][:] = [1, 2, 3, 4, 5, 6, 1000, 1000]  # returns 6 and 15; the cut third episode does not count
+    path = write(tmp_path / "own.hdf5", raw)
+    data = d4rl.load("hopper-medium-v2", path)
+    np.testing.assert_allclose(data.rewards, np.array([1, 2, 3, 4, 5, 1000]) * 1000 / 9, rtol=1e-6)
+    none = d4rl.load("hopper-medium-v2", path, reward_scaling="none")
+    np.testing.assert_array_equal(none.rewards, [1, 2, 3, 4, 5, 1000])
+    for number in (0.5, "0.5"):
+        half = d4rl.load("hopper-medium-v2", path, reward_scaling=number)
+        np.testing.assert_array_equal(half.rewards, none.rewards / 2)
+    antmaze = d4rl.load("antmaze-umaze-v0", path)
+    np.testing.assert_array_equal(antmaze.rewards, none.rewards * 100)
+
+
+def test_load_refuses_an_unknown_or_undefined_scaling(tmp_path):
+    path = write(tmp_path / "own.hdf5", make_raw([0] * 8))
+    with pytest.raises(UserError, match="All 1 complete episodes of .*own.hdf5 have the same return"):
+        d4rl.load("hopper-medium-v2", path)
+    for scaling in ("atuo", 0, float("nan"), None):
+        with pytest.raises(UserError, match="reward_scaling is .*; give 'auto', 'none' or a number"):
+            d4rl.load("hopper-medium-v2", path, reward_scaling=scaling)
+
+
+def test_load_clips_actions_off_the_edge_and_warns_only_beyond_it(tmp_path):
+    raw = make_raw(TERMINALS, TIMEOUTS)
+    raw["actions"][:2] = [[1, -1], [0.5, 0]]
+    path = write(tmp_path / "own.hdf5", raw)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data = d4rl.load("hopper-medium-v2", path)
+    bound = np.float32(1 - 1e-5)
+    np.testing.assert_array_equal(data.actions[:2], [[bound, -bound], [0.5, 0]])
+    raw["actions"][1, 1] = -7
+    with pytest.warns(UserWarning, match=r"1 of 6 actions of .*own.hdf5 lie outside \[-1, 1\]"):
+        data = d4rl.load("hopper-medium-v2", write(tmp_path / "own.hdf5", raw))
+    assert data.actions[1, 1] == -bound
+
+
+def test_read_accepts_columns_and_other_number_types(tmp_path):
+    raw = make_raw(TERMINALS, TIMEOUTS)
+    columns = {
+        "observations": raw["observations"].astype(np.float64),
+        "actions": raw["actions"].astype(">f8"),
+        "rewards": raw["rewards"][:, None],
+        "terminals": raw["terminals"][:, None].astype(np.uint8),
+        "timeouts": raw["timeouts"].astype(np.float32),
+    }
+    read = d4rl.read(write(tmp_path / "own.hdf5", columns))
+    assert set(read) == set(raw)
+    for key, value in raw.items():
+        np.testing.assert_array_equal(read[key], value)
+        assert read[key].dtype == value.dtype, key
+
+
+def faulty(key, value):
+    return {**make_raw(TERMINALS, TIMEOUTS), key: value}
+
+
+def with_nan(key, row):
+    value = make_raw(TERMINALS)[key]
+    value[row] = np.nan
+    return faulty(key, value)
+
+
+@pytest.mark.parametrize(
+    "raw, message",
+    [
+        (with_nan("rewards", 5), "rewards of .*own.hdf5 has the value nan in row 5"),
+        (with_nan("observations", 7), "observations of .*own.hdf5 has the value nan in row 7"),
+        (faulty("rewards", np.zeros(7)), "own.hdf5 have unequal lengths .*observations 8.*rewards 7"),
+        (faulty("timeouts", np.zeros(9, bool)), "unequal lengths .*timeouts 9"),
+        (faulty("rewards", np.zeros((8, 2))), r"rewards of .* shape \[8, 2\]; it must be \[rows\]"),
+        (faulty("observations", np.zeros(8)), r"observations of .* shape \[8\]; it must be \[rows, width\]"),
+        (faulty("actions", np.zeros((8, 2, 1))), r"actions of .* shape \[8, 2, 1\]"),
+        (faulty("rewards", 3.0), r"rewards of .* shape \[\]"),
+        (faulty("actions", np.array([[b"left"]] * 8)), "actions of .*; it must hold numbers"),
+        ({key: value[:0] for key, value in make_raw(TERMINALS).items()}, "own.hdf5 is empty"),
+        ({key: value[:1] for key, value in make_raw(TERMINALS).items()}, "No transition is left of the 1 rows"),
+    ],
+)
+def test_load_names_the_fault(tmp_path, raw, message):
+    with pytest.raises(UserError, match=message):
+        d4rl.load("hopper-medium-v2", write(tmp_path / "own.hdf5", raw), reward_scaling="none")
+
+
+@pytest.mark.parametrize("key", d4rl.REQUIRED_KEYS)
+def test_a_missing_key_is_named_beside_those_found(tmp_path, key):
+    raw = make_raw(TERMINALS)
+    del raw[key]
+    found = ", ".join(sorted(raw))
+    with pytest.raises(UserError, match=rf"own.hdf5 lacks the key {key} \(found: {found}\)"):
+        d4rl.read(write(tmp_path / "own.hdf5", raw))
+
+
+def test_a_group_is_not_an_array(tmp_path):
+    raw = make_raw(TERMINALS)
+    raw["rewards/one"] = raw.pop("rewards")
+    with pytest.raises(UserError, match="lacks the key rewards"):
+        d4rl.read(write(tmp_path / "own.hdf5", raw))
+
+
+def test_unreadable_files_get_one_sentence(tmp_path):
+    with pytest.raises(UserError, match="There is no file .*missing.hdf5"):
+        d4rl.read(tmp_path / "missing.hdf5")
+    text = tmp_path / "text.hdf5"
+    text.write_text("not HDF5 at all")
+    with pytest.raises(UserError, match="text.hdf5 is not a readable HDF5 file"):
+        d4rl.read(text)
+
+
+def test_a_truncated_or_damaged_file_gets_one_sentence(tmp_path):
+    path = tmp_path / "own.hdf5"
+    with h5py.File(path, "w") as file:
+        for key, value in make_raw([0] * 400).items():
+            file.create_dataset(key, data=value, compression="gzip", chunks=True)
+        first_chunk = file["observations"].id.get_chunk_info(0).byte_offset
+    whole = path.read_bytes()
+    for share in (0, 0.1, 0.5, 0.9, 0.999):
+        path.write_bytes(whole[: int(share * len(whole))])
+        with pytest.raises(UserError, match="own.hdf5 is not a readable HDF5 file, perhaps truncated") as error:
+            d4rl.read(path)
+        assert "\n" not in str(error.value)
+    # Opens, but fails when the compressed rows are read.
+    path.write_bytes(whole[:first_chunk] + bytes(64) + whole[first_chunk + 64 :])
+    with pytest.raises(UserError, match="not a readable HDF5 file"):
+        d4rl.read(path)
+    # Names that are no text: h5py raises a UnicodeDecodeError or a TypeError rather than an OSError.
+    path.write_bytes(whole.replace(b"rewards", b"\xff\xferards"))
+    with pytest.raises(UserError, match="not a readable HDF5 file"):
+        d4rl.read(path)

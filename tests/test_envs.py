@@ -1,0 +1,266 @@
+"""The environments against D4RL's own stack, and the rules that no trajectory shows."""
+
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pytest
+
+from bdpo_jax import envs
+from bdpo_jax.envs import antmaze, physics
+from bdpo_jax.types import UserError
+
+TESTS = Path(__file__).parent
+FULL_DATA = Path(os.environ.get("BDPO_TEST_DATA") or TESTS.parent.parent / "shared") / "physics"
+
+# Reference trajectories were recorded under MuJoCo 2.1.0 through mujoco-py, float64 throughout. Whatever
+# differs is rounding, about 1e-15 a step; legs amplify it within an open loop and contacts amplify it more.
+# One wrong inertia shows at 1e-2 after one step, so that every threshold below is far from both.
+STEP_ERROR = 1e-10  # one environment step from a recorded state; measured 2e-12 (HalfCheetah), 2e-13 (others)
+OPEN_LOOP_ERROR = {  # after 200 steps; measured over ten starts
+    "hopper-medium-v2": 1e-10,  # 3e-12
+    "walker2d-medium-v2": 1e-8,  # 2e-10
+    "antmaze-umaze-v0": 1e-3,  # 1e-9 in the open, 7e-6 where the ant is pushed at walls
+}
+TASKS = ("hopper-medium-v2", "walker2d-medium-v2", "halfcheetah-medium-v2", "antmaze-umaze-v0")
+
+
+def trajectories(task, source):
+    path = TESTS / "data" / f"physics_{task}.npz" if source == "shipped" else FULL_DATA / f"{task}.npz"
+    if not path.exists():
+        pytest.skip(f"no reference trajectories at {path}")
+    with np.load(path) as file:
+        return {key: file[key] for key in file.files}
+
+
+def reference_env(task, reference):
+    env = envs.make(task).unwrapped
+    env.reset(seed=0)
+    if "target" in reference:
+        env.goal = reference["target"]
+    return env
+
+
+def put(env, reference, start, step):
+    env.set_state(reference["qpos"][start, step], reference["qvel"][start, step])
+    env.data.qacc_warmstart[:] = reference["warmstart"][start, step]
+
+
+def assert_step_matches(env, reference, start, step, tolerance):
+    observation, reward, terminated, truncated, _ = env.step(reference["actions"][start, step])
+    expected = reference["observations"][start, step + 1]
+    np.testing.assert_allclose(observation, expected, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(reward, reference["rewards"][start, step], rtol=0, atol=tolerance)
+    assert terminated == reference["dones"][start, step]
+    assert not truncated
+
+
+@pytest.mark.parametrize("source", ["shipped", "full"])
+@pytest.mark.parametrize("task", TASKS)
+def test_every_step_from_a_recorded_state_is_d4rls(task, source):
+    reference = trajectories(task, source)
+    env = reference_env(task, reference)
+    for start, step in np.ndindex(reference["rewards"].shape):
+        put(env, reference, start, step)
+        assert_step_matches(env, reference, start, step, STEP_ERROR)
+
+
+@pytest.mark.parametrize("source", ["shipped", "full"])
+@pytest.mark.parametrize("task", OPEN_LOOP_ERROR)
+def test_open_loop_trajectories_are_d4rls(task, source):
+    reference = trajectories(task, source)
+    env = reference_env(task, reference)
+    starts, steps = reference["rewards"].shape
+    for start in range(starts):
+        put(env, reference, start, 0)
+        for step in range(steps):
+            assert_step_matches(env, reference, start, step, OPEN_LOOP_ERROR[task])
+
+
+def test_shipped_trajectories_hold_falls_goals_and_wall_contacts():
+    for task in ("hopper-medium-v2", "walker2d-medium-v2", "antmaze-umaze-v0"):
+        dones = trajectories(task, "shipped")["dones"]
+        assert dones.any() and not dones.all()
+
+
+def test_a_capsule_has_the_mass_of_its_legacy_cylinder():
+    model = envs.make("hopper-medium-v2").unwrapped.model
+    radius, half_length = model.geom("torso_geom").size[:2]
+    legacy_mass = 1000 * np.pi * radius**2 * 2 * (half_length + radius / 2)
+    assert model.body("torso").mass[0] == pytest.approx(legacy_mass, rel=1e-12)
+    assert sum(envs.make("halfcheetah-medium-v2").unwrapped.model.body_mass) == pytest.approx(14)
+
+
+@pytest.mark.parametrize("task, sizes", [("hopper-medium-v2", (11, 3)), ("halfcheetah-expert-v2", (17, 6)),
+                                         ("walker2d-random-v2", (17, 6)), ("antmaze-large-play-v2", (29, 8)),
+                                         ("pointmass", (2, 2))])  # fmt: skip
+def test_spaces_and_seeds(task, sizes):
+    env, twin = envs.make(task), envs.make(task)
+    first, _ = env.reset(seed=3)
+    assert (env.observation_space.shape, env.action_space.shape) == ((sizes[0],), (sizes[1],))
+    assert first.shape == env.observation_space.shape
+    np.testing.assert_array_equal(first, twin.reset(seed=3)[0])
+    assert (first != twin.reset(seed=4)[0]).any()
+    action = 0.5 * np.ones(env.action_space.shape)
+    np.testing.assert_array_equal(env.reset(seed=3)[0], first)
+    after = env.step(action)[0]
+    twin.reset(seed=3)
+    np.testing.assert_array_equal(after, twin.step(action)[0])
+
+
+@pytest.mark.parametrize("task, qpos_noise, qvel_noise", [("hopper-medium-v2", 0.005, 0.005),
+                                                          ("walker2d-medium-v2", 0.005, 0.005),
+                                                          ("halfcheetah-medium-v2", 0.1, None),
+                                                          ("antmaze-umaze-v0", 0.1, None)])  # fmt: skip
+def test_start_noise(task, qpos_noise, qvel_noise):
+    env = envs.make(task).unwrapped
+    starts = [(env.reset(seed=seed), env.data.qpos.copy(), env.data.qvel.copy())[1:] for seed in range(200)]
+    qpos, qvel = (np.array(part) for part in zip(*starts, strict=True))
+    # The largest of at least 1,200 uniform draws lies within 2% of the bound but with probability 1e-10.
+    free = np.delete(qpos - env.init_qpos, [3, 4, 5, 6], axis=1) if "antmaze" in task else qpos - env.init_qpos
+    assert 0.98 * qpos_noise < np.abs(free).max() <= qpos_noise
+    if qvel_noise is None:  # normal; the sample deviation of n draws is off by 1 / sqrt(2 n), n >= 1,800
+        assert qvel.std() == pytest.approx(0.1, rel=0.07)
+    else:
+        assert 0.98 * qvel_noise < np.abs(qvel).max() <= qvel_noise
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_actions_are_clipped_to_the_box(task):
+    env, twin = envs.make(task), envs.make(task)
+    env.reset(seed=0), twin.reset(seed=0)
+    action = np.linspace(-3, 3, env.action_space.shape[0])
+    observation, reward, *_ = env.step(action)
+    clipped_observation, clipped_reward, *_ = twin.step(np.clip(action, -1, 1))
+    np.testing.assert_array_equal(observation, clipped_observation)
+    assert reward == clipped_reward
+
+
+def test_velocities_are_clipped_for_walkers_alone():
+    for task, bound in (("hopper-medium-v2", 10), ("walker2d-medium-v2", 10), ("halfcheetah-medium-v2", 50)):
+        env = envs.make(task).unwrapped
+        env.reset(seed=0)
+        env.set_state(env.init_qpos, 50 * np.ones(env.model.nv))
+        assert env._observation()[-1] == bound
+
+
+@pytest.mark.parametrize(
+    "task, index, inside, outside",
+    [
+        ("hopper-medium-v2", 1, (0.71, 5.0), (0.69,)),
+        ("hopper-medium-v2", 2, (-0.19, 0.19), (-0.21, 0.21)),
+        ("hopper-medium-v2", 4, (99.0,), (101.0, -101.0, np.nan)),
+        ("hopper-medium-v2", 11, (99.0,), (101.0, -101.0, np.inf)),
+        ("walker2d-medium-v2", 1, (0.81, 1.99), (0.79, 2.01)),
+        ("walker2d-medium-v2", 2, (-0.99, 0.99), (-1.01, 1.01)),
+        ("halfcheetah-medium-v2", 2, (-9.0, 9.0), ()),
+    ],
+)
+def test_healthy_ranges(task, index, inside, outside):
+    env = envs.make(task).unwrapped
+    for value in (*inside, *outside):
+        state = np.concatenate((env.init_qpos, env.init_qvel))
+        state[index] = value
+        env.data.qpos[:], env.data.qvel[:] = state[: env.model.nq], state[env.model.nq :]
+        assert env._is_healthy() == (value in inside)
+
+
+def test_step_limit_is_a_truncation():
+    env = envs.make("halfcheetah-medium-v2")
+    env.reset(seed=0)
+    ends = [env.step(np.zeros(6))[2:4] for _ in range(1000)]
+    assert ends == [(False, False)] * 999 + [(False, True)]
+    assert envs.max_episode_steps("antmaze-umaze-diverse-v0") == 700
+    assert envs.max_episode_steps("antmaze-large-play-v2") == 1000
+    assert envs.max_episode_steps("pointmass") == 50
+
+
+def test_maze_cells_and_walls():
+    np.testing.assert_array_equal(antmaze.cells("umaze", "RG"), [[0, 0], [0, 8]])
+    np.testing.assert_array_equal(antmaze.cells("medium", "G"), [[20, 20]])
+    np.testing.assert_array_equal(antmaze.cells("large", "G"), [[32, 24]])
+    model = envs.make("antmaze-umaze-v0").unwrapped.model
+    walls = [model.geom(i) for i in range(model.ngeom) if model.geom(i).name.startswith("wall")]
+    assert len(walls) == 25 - 7  # all cells but the seven of the U
+    np.testing.assert_array_equal(walls[0].pos, [-4, -4, 1])
+    np.testing.assert_array_equal(walls[0].size, [2, 2, 1])
+
+
+def test_goals_are_drawn_from_the_goal_cell_and_the_seed():
+    env = envs.make("antmaze-medium-play-v2").unwrapped
+    goals = np.array([(env.reset(seed=seed), env.goal)[1] for seed in range(300)])
+    offset = goals - [20, 20]
+    assert offset.min() >= 0 and offset.max() <= 1.5
+    # U(0, 1) + U(0, 0.5) has mean 0.75 and deviation 0.32; five standard errors of 300 draws are 0.09.
+    np.testing.assert_allclose(offset.mean(axis=0), 0.75, atol=0.09)
+    env.reset(seed=7)
+    np.testing.assert_array_equal(env.goal, goals[7])
+
+
+@pytest.mark.parametrize("version, redraws", [("v0", False), ("v2", True)])
+def test_goal_of_an_unseeded_reset(version, redraws):
+    env = envs.make(f"antmaze-umaze-{version}").unwrapped
+    env.reset(seed=0)
+    goal = env.goal
+    env.reset()
+    assert (env.goal != goal).any() == redraws
+    env.reset(seed=1)
+    other_goal = env.goal
+    env.reset(seed=0)
+    assert (env.goal == goal).all() and (env.goal != other_goal).any()
+
+
+def test_normalized_scores():
+    assert envs.reference_scores("pointmass") is None
+    for task in ("halfcheetah-medium-v2", "hopper-expert-v2", "walker2d-random-v2", "antmaze-umaze-v2"):
+        np.testing.assert_allclose(envs.normalized_score(task, envs.reference_scores(task)), [0, 100])
+    returns = np.array([3234.3, 1607.013848])
+    np.testing.assert_allclose(envs.normalized_score("hopper-medium-v2", returns), [100, 50], atol=1e-6)
+    with pytest.raises(UserError, match="pointmass has no reference scores"):
+        envs.normalized_score("pointmass", returns)
+
+
+def test_unknown_names_are_met_with_the_nearest_one():
+    with pytest.raises(UserError, match="'hopper-medium-v2'"):
+        envs.make("hoper-medium-v2")
+    with pytest.raises(UserError, match="'pointmass'"):
+        envs.max_episode_steps("pointmas")
+    with pytest.raises(UserError, match="'mujoco'"):
+        envs.make("hopper-medium-v2", backend="mujocco")
+
+
+def test_another_mujoco_is_met_with_one_warning(monkeypatch):
+    mujoco = physics.import_mujoco()
+    physics.import_mujoco.cache_clear()
+    monkeypatch.setattr(mujoco, "__version__", "3.5.0")
+    with pytest.warns(UserWarning, match=r"mujoco 3\.5\.0 is installed.*verified for mujoco 3\.1\.6"):
+        physics.import_mujoco()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        physics.import_mujoco()
+    physics.import_mujoco.cache_clear()
+
+
+def test_a_missing_mujoco_is_named(monkeypatch):
+    physics.import_mujoco.cache_clear()
+    monkeypatch.setitem(sys.modules, "mujoco", None)
+    with pytest.raises(UserError, match=r"pip install mujoco==3\.1\.6"):
+        physics.import_mujoco()
+
+
+def test_the_point_mass_needs_no_mujoco():
+    program = (
+        "import sys; from bdpo_jax import envs; envs.make('pointmass').reset(); assert 'mujoco' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=TESTS.parent)
+
+
+def test_environments_are_gymnasiums():
+    env = envs.make("walker2d-medium-v2")
+    assert isinstance(env, gymnasium.Env) and env.spec is None
+    env.reset(seed=0)
+    assert env.unwrapped.model.nq == 9 and env.unwrapped.data.qpos.shape == (9,)

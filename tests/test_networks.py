@@ -1,0 +1,175 @@
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import assert_trees
+
+from bdpo_jax import networks
+
+
+def exact_mish(x):
+    """`x tanh(softplus(x))` and its derivative in float64, with a softplus that neither overflows nor cancels."""
+    x = np.float64(x)
+    softplus = np.logaddexp(0, x)
+    sigmoid = np.exp(-np.logaddexp(0, -x))
+    return x * np.tanh(softplus), np.tanh(softplus) + x * sigmoid / np.cosh(np.minimum(softplus, 300)) ** 2
+
+
+def test_mish_and_its_gradient():
+    # Down to -80: below -87 the exponential leaves float32's normal range and mish is 0 but for 1e-37.
+    x = np.concatenate([np.linspace(-80, 60, 4001), [-1e-6, 0, 1e-6, 19.9999, 20, 20.0001, 1e4, 1e30]]).astype(
+        np.float32
+    )
+    value, gradient = jax.jit(jax.vmap(jax.value_and_grad(networks.mish)))(x)
+    expected_value, expected_gradient = exact_mish(x)
+    np.testing.assert_allclose(value, expected_value, rtol=1e-6)
+    # The gradient is 0 near x = -1.19: an absolute error there.
+    np.testing.assert_allclose(gradient, expected_gradient, rtol=2e-6, atol=2e-7)
+
+
+def test_mish_is_zero_far_below():
+    x = jnp.array([-1e3, -1e30])
+    value, gradient = jax.vmap(jax.value_and_grad(networks.mish))(x)
+    np.testing.assert_array_equal(value, [0, 0])
+    np.testing.assert_array_equal(gradient, [0, 0])
+
+
+def test_sinusoidal_table():
+    table = networks.sinusoidal_table(5)
+    assert table.shape == (6, 64)
+    np.testing.assert_array_equal(table[0], [1] * 32 + [0] * 32)
+    frequency = np.exp(-np.log(10_000) * 7 / 31)
+    np.testing.assert_allclose(table[3, [7, 32 + 7]], [np.cos(3 * frequency), np.sin(3 * frequency)], rtol=1e-6)
+    # The slowest frequency is 1 / 10,000.
+    np.testing.assert_allclose(table[5, 63], np.sin(5e-4), rtol=1e-6)
+
+
+@pytest.mark.parametrize("with_time", [True, False])
+def test_the_input_layer_is_a_dense_layer_on_the_concatenation(with_time):
+    keys = jax.random.split(jax.random.key(0), 5)
+    observations, actions = jax.random.normal(keys[0], (7, 3)), jax.random.normal(keys[1], (7, 2))
+    times = jax.random.normal(keys[2], (5, 6)) if with_time else None
+    n = jnp.array([1, 4, 2, 2, 3, 1, 0]) if with_time else None
+    layer = networks.InputLayer(8)
+    params = layer.init(keys[3], observations, actions, times, n)
+    params = jax.tree.map(lambda p: p + jax.random.normal(keys[4], p.shape), params)  # the bias starts at 0
+    concatenation = jnp.concatenate([observations, actions] + ([times[n]] if with_time else []), axis=-1)
+    np.testing.assert_allclose(
+        layer.apply(params, observations, actions, times, n), nn.Dense(8).apply(params, concatenation), atol=1e-5
+    )
+    # One orthogonal kernel of gain sqrt(2) over all parts, as a dense layer on the concatenation would draw.
+    dense = nn.Dense(8, kernel_init=networks.kernel_init).init(keys[3], concatenation)
+    assert jax.tree.map(jnp.shape, dense) == jax.tree.map(jnp.shape, params)
+    kernel = layer.init(keys[3], observations, actions, times, n)["params"]["kernel"]
+    wide = min(kernel.shape)
+    gram = kernel @ kernel.T if kernel.shape[0] == wide else kernel.T @ kernel
+    np.testing.assert_allclose(gram, 2 * np.eye(wide), atol=1e-5)
+
+
+def plain_network(params, observations, actions, n, layer_norm, hidden):
+    """The network on explicit rows: dense, layer norm, mish for each hidden layer; in float64 by hand."""
+    params = jax.tree.map(np.float64, params["params"])
+
+    def mish(x):
+        return exact_mish(x)[0]
+
+    def dense(x, p):
+        return x @ p["kernel"] + p["bias"]
+
+    inputs = [observations, actions]
+    if n is not None:
+        time = params["TimeNetwork_0"]
+        embedding = networks.sinusoidal_table(10)[n]
+        inputs.append(dense(mish(dense(embedding, time["Dense_0"])), time["Dense_1"]))
+    x = np.concatenate(inputs, axis=-1)
+    for i in range(hidden):
+        x = dense(x, params["InputLayer_0"] if i == 0 else params[f"Dense_{i - 1}"])
+        if layer_norm:
+            p = params[f"LayerNorm_{i}"]
+            x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6) * p["scale"] + p["bias"]
+        x = mish(x)
+    return dense(x, params[f"Dense_{hidden - 1}"])
+
+
+@pytest.mark.parametrize(
+    ("network", "with_n", "layer_norm", "time_widths"),
+    [
+        (networks.noise_predictor((8, 10, 12), 2, steps=4), True, True, (64, 64)),
+        (networks.v_network((8, 10, 12), steps=4), True, True, (128, 64)),
+        (networks.q_network((8, 10, 12), layer_norm=False), False, False, None),
+        (networks.q_network((8, 10, 12), layer_norm=True), False, True, None),
+    ],
+)
+def test_a_network_is_its_layers_by_hand(network, with_n, layer_norm, time_widths):
+    rng = np.random.default_rng(0)
+    observations, actions = rng.normal(size=(6, 3)).astype(np.float32), rng.normal(size=(6, 2)).astype(np.float32)
+    n = np.array([1, 2, 3, 4, 4, 0]) if with_n else None
+    params = jax.jit(network.init)(jax.random.key(0), observations, actions, n)
+    params = jax.tree.map(lambda p: p + rng.normal(size=p.shape, scale=0.1).astype(np.float32), params)
+    result = jax.jit(network.apply)(params, observations, actions, n)
+    assert result.shape == (6, network.outputs)
+    expected = plain_network(params, observations, actions, n, layer_norm, hidden=3)
+    np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-4)
+    if time_widths:
+        time = params["params"]["TimeNetwork_0"]
+        assert tuple(time[f"Dense_{i}"]["kernel"].shape[1] for i in (0, 1)) == time_widths
+
+
+def test_observations_broadcast_over_action_samples():
+    network = networks.v_network((8, 8), steps=4)
+    rng = np.random.default_rng(0)
+    observations, actions = rng.normal(size=(5, 3)).astype(np.float32), rng.normal(size=(5, 7, 2)).astype(np.float32)
+    n = np.array([1, 2, 3, 4, 1])
+    params = jax.jit(network.init)(jax.random.key(0), observations, actions[:, 0], n)
+    apply = jax.jit(network.apply)
+    broadcast = apply(params, observations[:, None], actions, n[:, None])
+    rows = apply(params, observations.repeat(7, axis=0), actions.reshape(35, 2), n.repeat(7))
+    assert broadcast.shape == (5, 7, 1)
+    np.testing.assert_allclose(broadcast.reshape(35, 1), rows, rtol=1e-4, atol=1e-5)
+    # A single n for all of them.
+    np.testing.assert_allclose(apply(params, observations[:, None], actions, 2)[1], broadcast[1], rtol=1e-4, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def ensemble():
+    network = networks.q_network((8, 8), layer_norm=True)
+    init = jax.jit(lambda key: networks.init_ensemble(network, key, 3, jnp.zeros((1, 3)), jnp.zeros((1, 2))))
+    return network, init(jax.random.key(0))
+
+
+def test_members_start_apart(ensemble):
+    _, params = ensemble
+    kernel = params["params"]["InputLayer_0"]["kernel"]
+    assert kernel.shape == (3, 5, 8)
+    assert all(np.abs(kernel[i] - kernel[j]).max() > 0.1 for i, j in ((0, 1), (0, 2), (1, 2)))
+
+
+def test_an_ensemble_is_its_members_in_turn_or_at_once(ensemble, monkeypatch):
+    network, params = ensemble
+    rng = np.random.default_rng(0)
+    observations = rng.normal(size=(4, 1, 3)).astype(np.float32)
+    actions = rng.normal(size=(4, 6, 2)).astype(np.float32)
+
+    def loss(params):
+        values = networks.apply_ensemble(network, params, observations, actions)
+        return jnp.square(values).sum(), values
+
+    def compiled():  # a new function object, so that nothing is remembered from the other branch
+        return jax.jit(jax.value_and_grad(lambda p: loss(p), has_aux=True))
+
+    alone = [network.apply(jax.tree.map(lambda x, i=i: x[i], params), observations, actions)[..., 0] for i in range(3)]
+    results = {}
+    for rows in (1, 10**9):
+        monkeypatch.setattr(networks, "TURNS_FROM_ROWS", rows)
+        if jax.default_backend() == "cpu":
+            assert ("scan" in str(jax.make_jaxpr(lambda p: loss(p))(params))) == (rows == 1)
+        (_, values), gradients = compiled()(params)
+        assert values.shape == (3, 4, 6)
+        np.testing.assert_allclose(values, np.stack(alone), rtol=1e-4, atol=1e-5)
+        results[rows] = gradients
+
+    def close(left, right, err_msg):
+        np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-4 * np.abs(left).max(), err_msg=err_msg)
+
+    assert_trees(close, results[1], results[10**9])

@@ -1,0 +1,166 @@
+"""Whole runs, tiny: phases, resuming bit for bit, stopping, refusing."""
+
+import csv
+import json
+import os
+import signal
+
+import jax
+import numpy as np
+import pytest
+
+from bdpo_jax import load_policy, training
+from bdpo_jax.types import UserError
+from configs import pointmass
+
+TINY = {
+    "actor_widths": (8,),
+    "value_widths": (8,),
+    "ensemble_size": 2,
+    "batch_size": 16,
+    "actor_samples": 2,
+    "diffusion_steps": 3,
+    "greedy_candidates": 2,
+    "dataset_size": 20,
+    "pretrain_steps": 7,
+    "train_steps": 23,
+    "value_warmup_steps": 4,
+    "evaluate_every": 11,
+    "eval_episodes": 3,
+    "log_every": 6,
+    "checkpoint_every": 9,
+}
+
+
+def tiny(**changes):
+    config = pointmass.get_config()
+    config.update({**TINY, **changes})
+    return config
+
+
+def final_state(workdir, config):
+    """The leaves of the last checkpoint."""
+    run = training.Run(config, type("W", (), {"path": workdir}), training.suites.make(config))
+    with training.Checkpointer(workdir / "checkpoints", read_only=True) as checkpoints:
+        state, _ = checkpoints.restore(run.state)
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
+
+
+def assert_same(first, second):
+    assert len(first) == len(second)
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def rows(workdir):
+    with open(workdir / "progress.csv") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that was never stopped."""
+    workdir = tmp_path_factory.mktemp("whole")
+    return workdir, training.run(tiny(), workdir)
+
+
+def test_a_run_leaves_results_progress_and_a_policy(whole):
+    workdir, results = whole
+    assert json.loads((workdir / "results.json").read_text())["step"] == 30 == results["step"]
+    assert len(results["scores"]["bdpo"]["returns"]) == 3
+    assert {"bdpo", "behavior", "behavior_best_of"} == results["scores"].keys()
+    logged = rows(workdir)
+    steps = [int(row["step"]) for row in logged]
+    # pre-training 6, 7; warm-up ends at 7 + 4; logs at 7 + 6k, checkpoints at 7 + 9k, evaluations at 7 + 11k and ends
+    assert sorted(set(steps)) == [6, 7, 11, 13, 16, 18, 19, 25, 29, 30]
+    assert any(row["eval/behavior/return"] for row in logged)
+    policy = load_policy(workdir)
+    single, batch = policy(np.zeros(2)), policy(np.zeros((5, 2)))
+    assert single.shape == (2,) and batch.shape == (5, 2)
+    assert np.all(np.abs(batch) <= 1)
+
+
+class StopAfter:
+    """In the place of the signal check: stops once `updates` are done."""
+
+    def __init__(self, monkeypatch, updates):
+        original = training.Run.write
+
+        def write(run, *inputs):
+            original(run, *inputs)
+            if run.done >= updates:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        monkeypatch.setattr(training.Run, "write", write)
+
+
+@pytest.mark.parametrize("updates", [6, 7, 11, 19])
+def test_a_stopped_run_goes_on_bit_for_bit(whole, tmp_path, monkeypatch, updates):
+    with monkeypatch.context() as patch, pytest.raises(training.Stopped) as stopped:
+        StopAfter(patch, updates)
+        training.run(tiny(), tmp_path)
+    assert stopped.value.code == 143
+    results = training.run(tiny(), tmp_path)
+    assert_same(final_state(tmp_path, tiny()), final_state(whole[0], tiny()))
+    assert results["scores"]["bdpo"]["returns"].tolist() == whole[1]["scores"]["bdpo"]["returns"].tolist()
+    assert [row["q_loss"] for row in rows(tmp_path)] == [row["q_loss"] for row in rows(whole[0])]
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint(whole, tmp_path, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def write(run, *inputs):
+        original(run, *inputs)
+        if run.done >= 19:
+            raise Killed
+
+    original = training.Run.write
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(training.Run, "write", write)
+        training.run(tiny(), tmp_path)
+    training.run(tiny(), tmp_path)
+    assert_same(final_state(tmp_path, tiny()), final_state(whole[0], tiny()))
+
+
+def test_a_finished_run_can_be_extended_and_repeated(whole, tmp_path):
+    steady = {"actor_decay_steps": 100, "value_decay_steps": 100}
+    training.run(tiny(train_steps=10, **steady), tmp_path / "a")
+    training.run(tiny(train_steps=16, log_every=4, **steady), tmp_path / "a")
+    again = training.run(tiny(train_steps=16, log_every=4, **steady), tmp_path / "a")
+    assert again["step"] == 23
+    training.run(tiny(train_steps=16, **steady), tmp_path / "b")
+    states = [final_state(tmp_path / name, tiny(train_steps=16, **steady)) for name in "ab"]
+    for a, b in zip(*states, strict=True):  # other stretches are other programs: equal to rounding
+        np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5)
+
+
+def test_another_run_is_refused(whole, tmp_path):
+    with pytest.raises(UserError, match="eta"):
+        training.run(tiny(eta=5.0), whole[0])
+    training.run(tiny(train_steps=0), tmp_path)
+    training.run(tiny(), tmp_path)
+    with pytest.raises(UserError, match="pretrain_steps=9"):
+        training.run(tiny(pretrain_steps=9), tmp_path)
+
+
+def test_a_non_finite_loss_names_term_and_update_and_saves(tmp_path, monkeypatch):
+    original = training.chunks.train
+
+    def broken(state, *inputs):
+        q = state.q.replace(params=jax.tree.map(lambda x: x * np.nan, state.q.params))
+        return original(state.replace(q=q), *inputs)
+
+    monkeypatch.setattr(training.chunks, "train", broken)
+    with pytest.raises(training.NonFinite, match="q_loss became non-finite at update 8"):
+        training.run(tiny(), tmp_path)
+    assert (tmp_path / "nonfinite").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("eta", -1.0), ("batch_size", 2), ("aggregation", "median"), ("discount", 1.5), ("task", "pointmas")],
+)
+def test_values_that_make_no_sense_are_named(tmp_path, key, value):
+    with pytest.raises(UserError, match=str(value) if key == "task" else key):
+        training.run(tiny(**{key: value}), tmp_path)

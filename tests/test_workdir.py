@@ -1,0 +1,227 @@
+import errno
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from bdpo_jax import workdir as workdir_module
+from bdpo_jax.types import UserError
+from bdpo_jax.workdir import (
+    Workdir,
+    config_hash,
+    differences,
+    flatten,
+    plain,
+    read_config,
+    replacing,
+    write_json,
+    writing,
+)
+
+CONFIG = {"seed": 0, "train_steps": 100, "agent": {"eta": 0.06, "hidden": (256, 256)}, "dataset_path": None}
+
+
+def changed_config(**agent):
+    return {**CONFIG, "agent": {**CONFIG["agent"], **agent}}
+
+
+def hold_in_a_process(path):
+    code = (
+        "import sys, time; from bdpo_jax.workdir import Workdir\n"
+        f"w = Workdir({str(path)!r}, {CONFIG!r}); print('held', flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_first_use_writes_the_config_and_the_second_resumes(tmp_path):
+    with Workdir(tmp_path / "a" / "run", CONFIG) as workdir:
+        assert not workdir.resumed and workdir.path.is_dir()
+        assert read_config(workdir.path)["agent"] == {"eta": 0.06, "hidden": [256, 256]}
+    with Workdir(tmp_path / "a" / "run", CONFIG) as workdir:
+        assert workdir.resumed and workdir.changed == {}
+    assert sorted(os.listdir(workdir.path)) == [".lock", "config.json"]
+
+
+def test_another_config_is_refused_with_every_key_and_both_values(tmp_path):
+    Workdir(tmp_path, CONFIG).close()
+    with pytest.raises(UserError) as error:
+        Workdir(tmp_path, {**changed_config(eta=0.1), "seed": 3}, may_change=("train_steps",))
+    for text in ("agent.eta is 0.06 there and 0.1 here", "seed is 0 there and 3 here", "--workdir"):
+        assert text in str(error.value)
+    assert "\n" not in str(error.value)
+    assert read_config(tmp_path)["seed"] == 0
+    Workdir(tmp_path, CONFIG).close()  # the refusal did not keep the lock
+
+
+def test_budgets_may_change_and_the_new_ones_are_recorded(tmp_path):
+    Workdir(tmp_path, CONFIG).close()
+    with Workdir(tmp_path, {**CONFIG, "train_steps": 500}, may_change=("train_steps",)) as workdir:
+        assert workdir.resumed and workdir.changed == {"train_steps": (100, 500)}
+    assert read_config(tmp_path)["train_steps"] == 500
+    with Workdir(tmp_path, {**changed_config(eta=1.0), "train_steps": 500}, may_change=("agent",)) as workdir:
+        assert workdir.changed == {"agent.eta": (0.06, 1.0)}
+
+
+def test_a_key_missing_on_one_side_is_a_difference():
+    assert differences({"a": 1}, {"a": 1, "b": {"c": 2}}) == {"b.c": ("(absent)", 2)}
+    assert differences({"a": 1, "b": {}}, {"a": 1.0, "b": {}}) == {}
+
+
+@pytest.mark.parametrize("content", [None, "{not json", "[1, 2]"])
+def test_foreign_directories_are_refused_untouched(tmp_path, content):
+    name = "thesis.tex" if content is None else "config.json"
+    (tmp_path / name).write_text(content or "mine")
+    with pytest.raises(UserError, match="--workdir"):
+        Workdir(tmp_path, CONFIG)
+    assert (tmp_path / name).read_text() == (content or "mine")
+    assert set(os.listdir(tmp_path)) <= {name, ".lock"}
+
+
+def test_a_foreign_config_json_is_not_overwritten(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(UserError, match="model_type"):
+        Workdir(tmp_path, CONFIG)
+    assert json.loads((tmp_path / "config.json").read_text()) == {"model_type": "bert"}
+
+
+def test_what_a_start_killed_before_its_config_leaves_is_no_obstacle(tmp_path):
+    (tmp_path / ".lock").write_text("process 1 on host\n")
+    (tmp_path / ".config.json.77.tmp").write_text('{"se')
+    with Workdir(tmp_path, CONFIG) as workdir:
+        assert not workdir.resumed
+    assert read_config(tmp_path)["seed"] == 0
+
+
+def test_a_file_and_a_missing_run_are_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="is a file"):
+        Workdir(tmp_path / "file", CONFIG)
+    with pytest.raises(UserError, match="a part of the path is a file"):
+        Workdir(tmp_path / "file" / "run", CONFIG)
+    with pytest.raises(UserError, match="holds no run"):
+        read_config(tmp_path)
+    with pytest.raises(UserError, match="agent.eta is nan"):
+        Workdir(tmp_path / "new", changed_config(eta=math.nan))
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path):
+    process = hold_in_a_process(tmp_path)
+    try:
+        with pytest.raises(UserError, match=f"in use by process {process.pid} on "):
+            Workdir(tmp_path, CONFIG)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    with Workdir(tmp_path, CONFIG) as workdir:
+        assert workdir.resumed
+
+
+@pytest.mark.filterwarnings("ignore")  # fork beside JAX's threads: the child only sleeps
+def test_a_forked_worker_does_not_keep_the_lock(tmp_path):
+    workdir = Workdir(tmp_path, CONFIG)
+    child = os.fork()
+    if child == 0:
+        time.sleep(60)
+        os._exit(0)
+    try:
+        with pytest.raises(UserError, match="in use"):
+            Workdir(tmp_path, CONFIG)
+        workdir.close()
+        workdir.close()
+        deadline = time.monotonic() + 10  # the child closes its copy as soon as it is scheduled
+        while True:
+            try:
+                Workdir(tmp_path, CONFIG).close()
+                break
+            except UserError:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def test_config_hash_ignores_order_and_budgets_only():
+    reordered = dict(reversed(CONFIG.items()))
+    assert config_hash(CONFIG) == config_hash(reordered) == config_hash(plain(CONFIG))
+    assert len(config_hash(CONFIG)) == 12
+    assert config_hash(CONFIG) != config_hash(changed_config(eta=0.07))
+    longer = {**CONFIG, "train_steps": 9}
+    assert config_hash(CONFIG) != config_hash(longer)
+    assert config_hash(CONFIG, ignore=["train_steps"]) == config_hash(longer, ignore=["train_steps"])
+
+
+def test_a_config_dict_of_ml_collections_is_a_config(tmp_path):
+    ml_collections = pytest.importorskip("ml_collections")
+    config = ml_collections.ConfigDict(CONFIG)
+    assert flatten(config) == flatten(CONFIG)
+    Workdir(tmp_path, config).close()
+    with Workdir(tmp_path, CONFIG) as workdir:
+        assert workdir.resumed and not workdir.changed
+
+
+def test_write_json_keeps_floats_and_takes_arrays(tmp_path):
+    value = {
+        "third": 1 / 3,
+        "single": np.float32(0.1),
+        "returns": np.array([1.5, np.nan, np.inf]),
+        "count": np.int64(3),
+        "flag": np.bool_(True),
+        "path": tmp_path,
+        "deep": [{"scalar": np.array(2.0)}, (1, None)],
+    }
+    write_json(tmp_path / "new" / "results.json", value)
+    back = json.loads((tmp_path / "new" / "results.json").read_text())
+    assert back["third"] == 1 / 3 and np.float32(back["single"]) == np.float32(0.1)
+    assert back["returns"] == [1.5, None, None] and back["count"] == 3 and back["flag"] is True
+    assert back["path"] == str(tmp_path) and back["deep"] == [{"scalar": 2.0}, [1, None]]
+    with pytest.raises(TypeError, match="object"):
+        write_json(tmp_path / "new" / "results.json", {"a": object()})
+    assert json.loads((tmp_path / "new" / "results.json").read_text()) == back
+
+
+def test_an_interrupted_replacement_leaves_the_old_file(tmp_path):
+    (tmp_path / "a").write_text("old")
+    with pytest.raises(KeyboardInterrupt), replacing(tmp_path / "a") as temporary:
+        temporary.write_text("ne")
+        raise KeyboardInterrupt
+    assert (tmp_path / "a").read_text() == "old" and os.listdir(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize(
+    "number, text",
+    [(errno.ENOSPC, "the disk is full"), (errno.EROFS, "read-only"), (errno.EACCES, "permission is denied")],
+)
+def test_failures_to_write_are_one_sentence(number, text):
+    expected = f"{text}.* while writing results.json: .*at step 40"
+    with pytest.raises(UserError, match=expected) as error, writing("results.json", last_step=40):
+        raise OSError(number, os.strerror(number))
+    assert "\n" not in str(error.value)
+
+
+def test_a_full_device_is_reported_and_other_errors_pass(tmp_path):
+    full = pytest.raises(UserError, match="the disk is full while writing a.csv")
+    with full, writing("a.csv"), open("/dev/full", "w") as file:
+        file.write("x")
+    with full, writing("a.csv"):
+        raise ValueError("RESOURCE_EXHAUSTED: Error writing: No space left on device")
+    with pytest.raises(ZeroDivisionError), writing("x"):
+        raise ZeroDivisionError
+
+
+def test_a_file_system_without_locks_warns_and_goes_on(tmp_path, monkeypatch):
+    def unsupported(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(workdir_module.fcntl, "flock", unsupported)
+    with pytest.warns(UserWarning, match="cannot be locked"):
+        Workdir(tmp_path, CONFIG).close()
