@@ -1,7 +1,8 @@
 """Kinds of tasks: where the data come from, how a policy is scored, what is drawn.
 
-A suite is made from a config and has `dataset` (host arrays), `evaluate(state, key, policies)` and
-`draw(directory, state, key)`; `POLICIES` names what can be evaluated.
+A suite is made from a config and has `dataset` (host arrays), `evaluate(state, key, policies, ...)`,
+`results(scores)`, `summary(results)` and `draw(directory, state, key, results)`; `POLICIES` names what can be
+evaluated.
 """
 
 import functools
@@ -57,7 +58,7 @@ class Synthetic2D:
             synthetic2d.boltzmann(points, energies, config.eta, self.samples, seed) for seed in (0, 1)
         )
 
-    def evaluate(self, state, key, policies=("bdpo",), episodes: int = 0) -> dict:
+    def evaluate(self, state, key, policies, episodes, before_step) -> dict:
         """Returns distances of each policy's samples to the truth, and the same of truth to truth and of the data."""
         scores = {}
         for name in policies:
@@ -160,13 +161,19 @@ class Simulated:
                     "give the task that the data come from, or another dataset_path."
                 )
 
-    def evaluate(self, state, key, policies=("bdpo",), episodes: int = 0) -> dict:
-        """Returns for each policy its episodes' scores."""
+    def evaluate(self, state, key, policies, episodes, before_step) -> dict:
+        """Returns for each policy the scores of `episodes` episodes, the same starts for all and at every call.
+
+        `before_step` is called before each step; what it raises ends the evaluation.
+        """
         scores = {}
         for name in policies:
-            act = functools.partial(_act, state, **POLICIES[name])
-            found = evaluation.evaluate(act, self.config.task, episodes or self.config.eval_episodes, self.config.seed)
-            scores[name] = self.score(found)
+
+            def act(observations, key, how=POLICIES[name]):
+                before_step()
+                return _act(state, observations, key, **how)
+
+            scores[name] = self.score(evaluation.evaluate(act, self.config.task, episodes, self.config.seed))
         return scores
 
     def score(self, found: evaluation.Episodes) -> dict:
@@ -238,3 +245,50 @@ class PointMass(Simulated):
             f"(data: mean {results['data_return']:.2f}, best quartile {results['data_best_quartile']:.2f}; "
             f"shortest path {results['optimal_return']:.2f})"
         )
+
+    def draw(self, directory: Path, state, key, results: dict) -> Path:
+        """Draws the data, episodes of the behavior model and of BDPO, and the values over the positions."""
+        path, scene = directory / "pointmass.png", pointmass
+        ends = np.flatnonzero(self.raw["terminals"] | self.raw["timeouts"])[:200] + 1
+        data = np.split(self.raw["observations"], ends)[:-1]
+        (right, top), (left, bottom) = scene.WALLS, -scene.WALLS
+        shown = {"behavior model": "behavior", "BDPO": "bdpo"}
+        rollouts = {name: self._rollouts(state, key, policy) for name, policy in shown.items()}
+        corners = np.array([[-scene.HALF_LENGTH, 0], [0, scene.HALF_HEIGHT], [scene.HALF_LENGTH, 0]])
+        plotting.pointmass(
+            path,
+            f"Point mass, eta = {self.config.eta:g}",
+            data,
+            self.returns[: len(data)],
+            rollouts,
+            np.asarray(_state_values(state, key, np.linspace(left, right, 40), np.linspace(bottom, top, 40))),
+            np.concatenate([corners, [[0, -scene.HALF_HEIGHT]]]),
+            (*scene.GOAL, scene.GOAL_RADIUS),
+            extent=(left, right, bottom, top),
+            captions={"BDPO": self.summary(results)},
+        )
+        return path
+
+    def _rollouts(self, state, key, policy: str, episodes: int = 100):
+        """Returns the positions of every episode, each `[length + 1, 2]`, and the returns `[episodes]`."""
+        positions = pointmass.start_positions(np.random.default_rng(self.config.seed), episodes)
+        running, returns = np.ones(episodes, bool), np.zeros(episodes)
+        paths = [[position] for position in positions]
+        for step in range(pointmass.MAX_EPISODE_STEPS):
+            step_key = jax.random.fold_in(key, step)
+            actions = np.asarray(_act(state, positions.astype(np.float32), step_key, **POLICIES[policy]), np.float64)
+            moved, rewards, success, collision = pointmass.advance(positions, np.clip(actions, -1, 1))
+            returns += np.where(running, rewards, 0)
+            for i in np.flatnonzero(running):
+                paths[i].append(moved[i])
+            running &= ~(success | collision)
+            positions = moved
+        return [np.array(path) for path in paths], returns
+
+
+@jax.jit
+def _state_values(state, key, horizontal, vertical) -> jax.Array:
+    """Returns the ensemble mean of Q at the actor's own actions on the grid of positions, `[rows, columns]`."""
+    grid = jnp.stack(jnp.meshgrid(horizontal, vertical), axis=-1)
+    actions = bdpo.sample_actions(state, grid, key)
+    return networks.apply_ensemble(state.static.q_network, state.q.ema, grid, actions).mean(axis=0)

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.metadata
+import os
 import platform
 import signal
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from bdpo_jax import chunks, loggers, suites
+from bdpo_jax import chunks, loggers, plotting, suites
 from bdpo_jax.agents import bdpo
 from bdpo_jax.agents.state import Hyper
 from bdpo_jax.checkpoint import Checkpointer
@@ -67,8 +68,10 @@ def run(config, workdir: str | Path) -> dict:
       NonFinite: a loss is no number any more; the state is saved under `nonfinite/`.
     """
     check_config(config)
+    if config.deterministic:  # read when the first computation starts
+        os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_deterministic_ops=true"
+    suite = suites.make(config)
     with Workdir(workdir, config, MAY_CHANGE) as directory:
-        suite = suites.make(config)
         return Run(config, directory, suite).run()
 
 
@@ -152,7 +155,8 @@ class Run:
             loggers.ProgressBar(self.total, config.task, initial=done, show=("behavior_loss", "q_loss", "q_mean")),
         ]
         if config.wandb:
-            made.append(loggers.WandbLogger(config.wandb, config.to_dict(), self.path, resume_step=done))
+            name = f"{config.task}-seed{config.seed}"
+            made.append(loggers.WandbLogger(self.path, config.wandb, name, config.to_dict(), done or None))
         return loggers.Loggers(made)
 
     # --- the loop ---
@@ -246,7 +250,8 @@ class Run:
         policies = tuple(suites.POLICIES) if final else ("behavior",) if first else ("bdpo",)
         episodes = config.final_episodes if final else 0
         key = jax.random.fold_in(self.eval_key, self.done)
-        self.scores = self.suite.evaluate(self.state, key, policies, episodes or config.eval_episodes)
+        episodes = episodes or config.eval_episodes
+        self.scores = self.suite.evaluate(self.state, key, policies, episodes, self.check_signals)
         self.evaluated = self.done
         self.seconds["evaluation"] += time.perf_counter() - began
         self.log.write(self.done, _scalars(self.scores))
@@ -256,6 +261,7 @@ class Run:
         config = self.config
         results = self.suite.results(self.scores)
         picture = self.suite.draw(self.path, self.state, self.eval_key, results)
+        plotting.curves(self.path / "curves.png", config.task, {config.task: self.path / "progress.csv"})
         return {
             "task": config.task,
             "summary": self.suite.summary(results),

@@ -1,6 +1,7 @@
 """Small configurations and batches, and exact functions in the place of networks, for the tests of the core."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from types import SimpleNamespace
 
@@ -12,6 +13,11 @@ from bdpo_jax.agents import bdpo, common
 from bdpo_jax.agents.state import Hyper, Static
 from bdpo_jax.types import Batch
 
+# Compilation is nearly all that these tests cost, and unoptimised code takes half of it.
+quick_jit = functools.partial(
+    jax.jit, compiler_options={"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+)
+
 
 def config(**changes) -> SimpleNamespace:
     """Every field that `Static` and `Hyper` read, tiny."""
@@ -22,8 +28,8 @@ def config(**changes) -> SimpleNamespace:
         "posterior_variance": False,
         "clip_denoised": True,
         "action_bound": 1.0,
-        "actor_widths": (8, 8),
-        "value_widths": (8, 8),
+        "actor_widths": (8,),
+        "value_widths": (8,),
         "ensemble_size": 2,
         "q_layer_norm": False,
         "aggregation": "lcb",
@@ -110,6 +116,23 @@ def exact_state(settings, action_dim, params: dict, **functions) -> bdpo.TrainSt
         static=ExactStatic(**static, **functions),
         **models,
     )
+
+
+def random_state(settings, observation_dim, action_dim, seed=0) -> bdpo.TrainState:
+    """A state of the real networks with random parameters, each model's its own: `init` takes seconds to compile."""
+    rng = np.random.default_rng(seed)
+
+    def fill(leaf):
+        fan_in = leaf.shape[-2] if len(leaf.shape) > 1 else 10
+        return jnp.asarray(rng.normal(size=leaf.shape, scale=np.sqrt(2 / fan_in)), jnp.float32)
+
+    shapes = jax.eval_shape(lambda key: bdpo.init(settings, key, observation_dim, action_dim), jax.random.key(0))
+    state = exact_state(settings, action_dim, {})
+    models = {
+        name: common.create(jax.tree.map(fill, getattr(shapes, name).params), settings.clip_norm)
+        for name in ("actor", "behavior", "q", "v")
+    }
+    return state.replace(static=shapes.static, **models)
 
 
 def set_hyper(state, **values):

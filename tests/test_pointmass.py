@@ -12,20 +12,20 @@ def advance_one(position, action):
 
 
 def test_a_step_moves_by_the_velocity_and_costs():
-    position, reward, success, collision = advance_one([-0.8, 0.5], [0.5, -0.5])
-    np.testing.assert_allclose(position, [-0.75, 0.45])
-    assert (reward, success, collision) == (-0.1, False, False)
+    position, reward, success, collision = advance_one([-0.6, 0.5], [0.5, -0.5])
+    np.testing.assert_allclose(position, [-0.55, 0.45])
+    assert (reward, success, collision) == (-0.2, False, False)
 
 
 def test_long_commands_are_scaled_and_walls_hold():
-    position, *_ = advance_one([0.95, 0.5], [1.0, 1.0])
-    np.testing.assert_allclose(position, [1.0, 0.5 + 0.1 / np.sqrt(2)])
+    position, *_ = advance_one([0.65, 0.5], [1.0, 1.0])
+    np.testing.assert_allclose(position, [0.7, 0.5 + 0.1 / np.sqrt(2)])
 
 
 def test_collisions_end_on_the_rim_even_where_both_ends_are_outside():
     position, reward, success, collision = advance_one([-0.45, 0.0], [1.0, 0.0])
     np.testing.assert_allclose(position, [-0.4, 0.0], atol=1e-12)
-    assert (reward, success, collision) == (-5.1, False, True)
+    assert (reward, success, collision) == (-5.2, False, True)
     # Across the upper tip (0, 0.6), from one side to the other.
     *_, collision = advance_one([-0.05, 0.59], [1.0, 0.0])
     assert collision
@@ -34,9 +34,12 @@ def test_collisions_end_on_the_rim_even_where_both_ends_are_outside():
 
 
 def test_the_goal_ends_the_episode_even_when_flown_through():
-    position, reward, success, collision = advance_one([0.48, 0.0], [1.0, 0.0])
-    assert (success, collision) == (True, False) and reward == pytest.approx(4.9)
-    *_, success, _ = advance_one([0.55, 0.12], [1.0, 0.0])
+    _, reward, success, collision = advance_one([0.45, 0.0], [1.0, 0.0])
+    assert (success, collision) == (True, False) and reward == pytest.approx(4.8)
+    # A chord whose ends lie 0.201 from the goal's centre and whose middle 0.195; then one that passes by.
+    *_, success, _ = advance_one([0.505, 0.05], [0.0, -1.0])
+    assert success
+    *_, success, _ = advance_one([0.495, 0.05], [0.0, -1.0])
     assert not success
 
 
@@ -119,10 +122,10 @@ def test_data_is_mostly_bad_and_goes_both_ways():
     optimum = pointmass.shortest_path_return()
     assert len(returns) == 750 and 15_000 < len(raw["rewards"]) < 25_000
     assert np.abs(raw["actions"]).max() <= 1
-    # Half of the episodes take at least twice as long as the best (16 steps); a few come near it.
-    assert np.median(returns) < optimum - 1.4
-    assert optimum - 1.0 < np.percentile(returns, 75) < optimum - 0.5
-    assert returns.max() > optimum - 0.3
+    # The best takes 16 steps; half of the episodes take nearly twice as long or collide, a few come near it.
+    assert np.median(returns) < optimum - 2.5
+    assert optimum - 2.0 < np.percentile(returns, 75) < optimum - 1.0
+    assert returns.max() > optimum - 0.5
     assert 0.05 < (returns < -5).mean() < 0.25  # collisions
     crossed = pointmass.way_round(raw["observations"][:-1], raw["observations"][1:])
     # 750 fair coins: within five deviations, 69, of one half each.

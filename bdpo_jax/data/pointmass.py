@@ -1,11 +1,12 @@
 """A point mass behind an obstacle: the dynamics of the task and its offline data, made in a moment.
 
-The world is the square [-1, 1]^2. The point starts near (-0.5, 0), the goal is a disc around (0.6, 0), and a
-diamond stands on the straight line between them. An observation is the position, an action a velocity command
-in the unit disc (a longer command is scaled down to length 1); one step moves the point by `STEP * action`.
-Touching the obstacle or entering the goal ends the episode. At the start there are two equally good actions,
-up and down, and their mean runs straight into the obstacle (the paper's Figure 1). The diamond points at the
-start, so that the choice must be made at once: a policy that averages has no room left to fall to one side.
+The world is the box |x| <= 0.7, |y| <= 1. The point starts near (-0.5, 0), the goal is a half disc at the wall
+around (0.7, 0), and a diamond stands on the straight line between them. An observation is the position, an
+action a velocity command in the unit disc (a longer command is scaled down to length 1); one step moves the
+point by `STEP * action`. Touching the obstacle or entering the goal ends the episode. At the start there are
+two equally good actions, up and down, and their mean runs straight into the obstacle (the paper's Figure 1).
+The diamond points at the start, and the start hardly varies: a policy that averages has no room left to fall to
+one side. Nothing lies behind the goal, so that no value has to be guessed where the data never go.
 
 All functions work on a whole batch of positions at once; `bdpo_jax.envs.pointmass` wraps them.
 """
@@ -14,13 +15,14 @@ import numpy as np
 
 START = np.array([-0.5, 0.0])
 START_NOISE = 0.01  # half-width of the uniform noise of the start, per axis
-GOAL = np.array([0.6, 0.0])
-GOAL_RADIUS = 0.1
+GOAL = np.array([0.7, 0.0])
+GOAL_RADIUS = 0.2
+WALLS = np.array([0.7, 1.0])  # |x|, |y| of the box
 HALF_LENGTH, HALF_HEIGHT = 0.4, 0.6  # of the diamond |x| / HALF_LENGTH + |y| / HALF_HEIGHT <= 1
 STEP = 0.1  # length of one step at full speed
 MAX_EPISODE_STEPS = 50
 
-STEP_REWARD = -0.1
+STEP_REWARD = -0.2
 GOAL_REWARD = 5.0
 COLLISION_REWARD = -5.0
 
@@ -34,7 +36,7 @@ def advance(positions: np.ndarray, actions: np.ndarray) -> tuple:
     """One step of the dynamics.
 
     Args:
-      positions: `[episodes, 2]`, in the square, outside the obstacle.
+      positions: `[episodes, 2]`, in the box, outside the obstacle.
       actions: `[episodes, 2]`, velocity commands; those longer than 1 are scaled to length 1.
 
     Returns:
@@ -42,7 +44,7 @@ def advance(positions: np.ndarray, actions: np.ndarray) -> tuple:
       last two boolean; either of them is a true terminal. A collision leaves the point on the obstacle's rim.
     """
     moves = STEP * actions / np.maximum(np.linalg.norm(actions, axis=-1, keepdims=True), 1.0)
-    targets = np.clip(positions + moves, -1.0, 1.0)
+    targets = np.clip(positions + moves, -WALLS, WALLS)
     collision, fraction = _meets_obstacle(positions, targets)
     success = _meets_goal(positions, targets) & ~collision
     rewards = STEP_REWARD + GOAL_REWARD * success + COLLISION_REWARD * collision
@@ -94,18 +96,20 @@ def shortest_path_return(starts: np.ndarray = START) -> np.ndarray:
     return STEP_REWARD * steps + GOAL_REWARD
 
 
-def detour_headings(positions: np.ndarray, sides: np.ndarray, clearances: np.ndarray) -> np.ndarray:
-    """Headings `[episodes]` (radians) towards the goal that keep `clearances` off the obstacle.
+def detour_headings(positions, sides, clearances, targets) -> np.ndarray:
+    """Headings `[episodes]` (radians) round the obstacle, at `clearances` above its tip, then to `targets`.
 
     Args:
       positions: `[episodes, 2]`.
       sides: `[episodes]`, +1 to pass above the obstacle, -1 to pass below.
       clearances: `[episodes]`, how far above its tip to pass.
+      targets: `[episodes, 2]`, where to go from there.
     """
     x, y = positions[:, 0], sides * positions[:, 1]
     before = x < 0.0
-    target_x, target_y = np.where(before, 0.0, GOAL[0]), np.where(before, HALF_HEIGHT + clearances, GOAL[1])
-    heading = np.arctan2(target_y - y, target_x - x)
+    to_x = np.where(before, 0.0, targets[:, 0]) - x
+    to_y = np.where(before, HALF_HEIGHT + clearances, sides * targets[:, 1]) - y
+    heading = np.arctan2(to_y, to_x)
     # Where a face of the diamond is close, or stands between the point and its target, turn away from it.
     distance_to_face = np.abs(x) / HALF_LENGTH + y / HALF_HEIGHT - 1.0
     heading += np.clip(8.0 * (0.08 - distance_to_face), 0.0, 1.2)
@@ -116,8 +120,8 @@ def generate(seed: int, episodes: int = 750) -> dict:
     """Offline data of noisy detours round both sides, most of them bad, a minority good.
 
     Each episode draws a side, a clearance, a speed and how much it wanders (a slowly varying error of its
-    heading). One in seven is fast, close and steady; the others are wide, slow or wandering, and some of them
-    collide.
+    heading). One in seven is fast, close and steady; the others are wide, slow or wandering, half of them visit
+    some other place before the goal, and some of them collide or run out of time.
 
     Args:
       seed: of everything that is drawn.
@@ -131,11 +135,14 @@ def generate(seed: int, episodes: int = 750) -> dict:
     style = _draw_style(random, episodes)
     positions = start_positions(random, episodes)
     drift = np.zeros(episodes)
+    visited = style["direct"]
     running = np.ones(episodes, bool)
     rows = []
     for step in range(MAX_EPISODE_STEPS):
         drift = 0.85 * drift + style["wander"] * random.normal(size=episodes)
-        actions = _detour_actions(random, positions, style, drift)
+        visited = visited | (np.linalg.norm(positions - style["place"], axis=-1) < 2 * STEP)
+        targets = np.where(visited[:, None], GOAL, style["place"])
+        actions = _detour_actions(random, positions, style, drift, targets)
         next_positions, rewards, success, collision = advance(positions, actions)
         terminals = success | collision
         last = np.full(episodes, step == MAX_EPISODE_STEPS - 1)
@@ -153,17 +160,20 @@ def _draw_style(random, episodes):
         low, high = np.where(good, *(np.array(r)[:, None] for r in (good_range, other_range)))
         return random.uniform(low, high)
 
+    side = np.where(random.random(episodes) < 0.5, 1.0, -1.0)
     return {
-        "side": np.where(random.random(episodes) < 0.5, 1.0, -1.0),
+        "side": side,
+        "direct": good | (random.random(episodes) < 0.5),
+        "place": np.stack([random.uniform(0.1, 0.7, episodes), side * random.uniform(0.0, 1.0, episodes)], -1),
         "clearance": trait((0.02, 0.10), (0.0, 0.35)),
         "speed": trait((0.8, 1.0), (0.4, 0.9)),
         "wander": trait((0.0, 0.06), (0.05, 0.3)),
     }
 
 
-def _detour_actions(random, positions, style, drift):
+def _detour_actions(random, positions, style, drift, targets):
     """Velocity commands `[episodes, 2]` of the detours, in the unit disc."""
-    heading = detour_headings(positions, style["side"], style["clearance"]) + drift
+    heading = detour_headings(positions, style["side"], style["clearance"], targets) + drift
     actions = style["speed"][:, None] * np.stack([np.cos(heading), np.sin(heading)], axis=-1)
     actions = actions + 0.03 * random.normal(size=actions.shape)
     return actions / np.maximum(np.linalg.norm(actions, axis=-1, keepdims=True), 1.0)

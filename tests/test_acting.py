@@ -1,0 +1,97 @@
+"""Acting, and the checks of what the public functions are given."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import config, exact_state, make_batch, quick_jit, random_state
+
+from bdpo_jax import diffusion
+from bdpo_jax.agents import bdpo
+
+
+def distance_q(params, observations, actions):
+    return -jnp.square(actions - params["wish"]).sum(axis=-1, keepdims=True)
+
+
+def observed_noise(params, observations, noisy, n):
+    return params["gain"] * noisy + 0.1 * observations[..., :2]
+
+
+def acting_state(**changes):
+    """Two members of Q whose mean is highest at (.4, -.4); only the averages are right."""
+    wish = {"wish": jnp.array([[0.8, -0.8], [0.0, 0.0]])}
+    params = {"actor": {"gain": jnp.float32(0.5)}, "behavior": {"gain": jnp.float32(0.2)}, "q": wish}
+    state = exact_state(config(**changes), 2, params, predict=observed_noise, q=distance_q)
+    broken = {name: getattr(state, name) for name in ("actor", "behavior", "q")}
+    broken = {name: m.replace(params=jax.tree.map(lambda p: p * jnp.nan, m.params)) for name, m in broken.items()}
+    return state.replace(**broken)
+
+
+@pytest.mark.parametrize("policy", ["actor", "behavior"])
+def test_greedy_acting_takes_the_candidate_of_highest_mean_target_q(policy):
+    state = acting_state(greedy_candidates=6)
+    observations = make_batch(size=5).observations
+    gain = {"gain": {"actor": 0.5, "behavior": 0.2}[policy]}
+
+    @quick_jit
+    def act(state, observations, key):
+        def candidates(count):
+            schedule, clip = state.static.schedule, state.static.clip
+            predict = lambda noisy, n: observed_noise(gain, observations[:, None], noisy, n)  # noqa: E731
+            return diffusion.sample(schedule, predict, key, (5, count, 2), clip).actions
+
+        no_q = state.replace(q=state.q.replace(ema={}))
+        plain = bdpo.sample_actions(no_q, observations, key, candidates=1, policy=policy)
+        return candidates(6), bdpo.sample_actions(state, observations, key, policy=policy), candidates(1), plain
+
+    candidates, greedy, single, plain = (np.asarray(x) for x in act(state, observations, jax.random.key(12)))
+    wishes = np.array([[0.8, -0.8], [0.0, 0.0]])[:, None, None]
+    best = -np.square(candidates - wishes).sum(axis=-1).mean(axis=0)
+    assert len(set(best.argmax(axis=1))) > 1
+    np.testing.assert_allclose(greedy, candidates[np.arange(5), best.argmax(axis=1)], rtol=1e-5, atol=1e-6)
+    # One candidate is a plain sample, and asks no Q.
+    np.testing.assert_allclose(plain, single[:, 0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("candidates", [1, 3])
+@pytest.mark.parametrize("shape", [(), (5,), (2, 3)])
+def test_observations_may_have_any_leading_shape(shape, candidates):
+    state = acting_state()
+    observations = jnp.asarray(np.random.default_rng(0).normal(size=(*shape, 3)), jnp.float32)
+    actions = jax.eval_shape(lambda s, o: bdpo.sample_actions(s, o, jax.random.key(0), candidates), state, observations)
+    assert actions.shape == (*shape, 2) and actions.dtype == jnp.float32
+
+
+@pytest.mark.parametrize("solver", ["ddpm", "ddim"])
+def test_clipped_policies_act_inside_the_box(solver):
+    state, observations = acting_state(action_bound=0.25), 10 * make_batch(size=64).observations
+    act = quick_jit(lambda state, observations, key: bdpo.sample_actions(state, observations, key, solver=solver))
+    assert 0.2 < np.abs(act(state, observations, jax.random.key(13))).max() <= 0.25 + 1e-6
+
+
+# Checks at trace time.
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"actions": jnp.zeros((8, 3))},
+        {"actions": jnp.zeros((7, 2))},
+        {"rewards": jnp.zeros((8, 1))},
+        {"terminals": jnp.zeros((8, 1))},
+        {"terminals": jnp.zeros((8,), bool)},
+        {"rewards": jnp.zeros((8,), jnp.int32)},
+        {"actions": jnp.zeros((8, 2), jnp.float16)},
+        {"observations": jnp.zeros((8, 4))},
+        {"observations": jnp.zeros((8, 3, 1)), "next_observations": jnp.zeros((8, 3, 1))},
+        {"observations": jnp.zeros((1, 3)), "next_observations": jnp.zeros((1, 3))},
+        {"observations": jnp.zeros((9, 3)), "next_observations": jnp.zeros((9, 3))},
+    ],
+    ids=lambda broken: "-".join(f"{name}{list(x.shape)}{x.dtype}" for name, x in broken.items()),
+)
+def test_wrong_shapes_and_types_raise_when_traced(broken):
+    state, batch = random_state(config(), 3, 2), make_batch().replace(**broken)
+    for function in (bdpo.update, bdpo.pretrain):
+        with pytest.raises(AssertionError):
+            jax.eval_shape(function, state, batch, jax.random.key(0))

@@ -1,0 +1,39 @@
+"""Every Python example and command of the README works as it stands."""
+
+import re
+from pathlib import Path
+
+import jax
+import pytest
+
+from configs import antmaze, locomotion, pointmass, synthetic2d
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+CONFIGS = {"antmaze": antmaze, "locomotion": locomotion, "pointmass": pointmass, "synthetic2d": synthetic2d}
+
+
+def test_the_example_of_update_runs():
+    (example,) = [code for code in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "bdpo.update" in code]
+    names: dict = {}
+    exec(example, names)
+    assert names["actions"].shape == (3, 256, 3)
+    assert int(names["states"].step[0]) == 1
+    assert all(bool(jax.numpy.isfinite(leaf).all()) for leaf in jax.tree.leaves(names["states"].q.params))
+
+
+@pytest.mark.parametrize("file, arg", re.findall(r"launch\.py --config=configs/(\w+)\.py:?([\w,-]*)", README))
+def test_every_config_named_exists(file, arg):
+    config = CONFIGS[file].get_config(arg) if arg else CONFIGS[file].get_config()
+    assert config.task == (arg.split(",")[0] or config.task)
+
+
+def test_every_setting_named_exists():
+    config = locomotion.get_config()
+    for name in re.findall(r"--config\.(\w+)=", README):
+        assert name in config
+
+
+def test_the_test_command_is_the_one_of_ci():
+    (command,) = re.findall(r'\[test\]" && (python -m pytest.*)', README)
+    assert command in (ROOT / ".ci" / "run").read_text()
