@@ -84,7 +84,7 @@ class Run:
         root = jax.random.key(config.seed)
         init_key, self.key, self.eval_key = (jax.random.fold_in(root, i) for i in range(3))
         dimensions = suite.dataset.observation_dim, suite.dataset.action_dim
-        self.state = jax.jit(bdpo.init, static_argnums=(0, 2, 3))(_Frozen(config), init_key, *dimensions)
+        self.state = bdpo.init(config, init_key, *dimensions)
         self.dataset = jax.device_put(suite.dataset)
         self.seconds = {"pretrain": 0.0, "train": 0.0, "evaluation": 0.0, "compilation": 0.0}
         self.scores: dict = {}
@@ -275,16 +275,6 @@ class Run:
             "versions": _versions(),
             "device": jax.devices()[0].device_kind,
         }
-
-
-class _Frozen:
-    """A config as a hashable static argument; it is only read while the initial state is traced."""
-
-    def __init__(self, config):
-        self._config = config
-
-    def __getattr__(self, name):
-        return getattr(self._config, name)
 
 
 def _scalars(scores: dict, prefix: str = "eval") -> dict:

@@ -35,13 +35,16 @@ def get_config(arg: str = "8gaussians"):
         c.actor_widths = (128,) * 3
         c.value_widths = (128,) * 3
         c.ensemble_size = 2
+        c.actor_samples = 2
+        c.batch_size = 256
         c.behavior_lr = 1e-3
         c.actor_lr = 1e-3
         c.value_lr = 1e-3
+        c.actor_decay_steps = 4_000
+        c.ema_rate = 0.02
         c.pretrain_steps = 10_000
         c.train_steps = 20_000
         c.value_warmup_steps = 1_000
-        c.evaluate_every = 20_000
         c.log_every = 500
         c.checkpoint_every = 5_000
     return c

@@ -135,6 +135,14 @@ def random_state(settings, observation_dim, action_dim, seed=0) -> bdpo.TrainSta
     return state.replace(static=shapes.static, **models)
 
 
+def break_params(state, *names):
+    """The state with NaN parameters in these models: only their averages are right."""
+    models = {name: getattr(state, name) for name in names}
+    return state.replace(
+        **{name: m.replace(params=jax.tree.map(lambda p: p * jnp.nan, m.params)) for name, m in models.items()}
+    )
+
+
 def set_hyper(state, **values):
     """The state with other swept numbers."""
     return state.replace(hyper=state.hyper.replace(**{k: jnp.float32(v) for k, v in values.items()}))

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import config, exact_state, make_batch, quick_jit, random_state
+from helpers import break_params, config, exact_state, make_batch, quick_jit, random_state
 
 from bdpo_jax import diffusion
 from bdpo_jax.agents import bdpo
@@ -23,9 +23,7 @@ def acting_state(**changes):
     wish = {"wish": jnp.array([[0.8, -0.8], [0.0, 0.0]])}
     params = {"actor": {"gain": jnp.float32(0.5)}, "behavior": {"gain": jnp.float32(0.2)}, "q": wish}
     state = exact_state(config(**changes), 2, params, predict=observed_noise, q=distance_q)
-    broken = {name: getattr(state, name) for name in ("actor", "behavior", "q")}
-    broken = {name: m.replace(params=jax.tree.map(lambda p: p * jnp.nan, m.params)) for name, m in broken.items()}
-    return state.replace(**broken)
+    return break_params(state, "actor", "behavior", "q")
 
 
 @pytest.mark.parametrize("policy", ["actor", "behavior"])

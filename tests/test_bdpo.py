@@ -126,25 +126,26 @@ def test_the_actor_moves_at_multiples_of_the_interval_after_the_warm_up(initial)
         assert missing == (set() if due else {"actor_loss", "actor_penalty", "actor_grad_norm"})
 
 
-def test_a_cycle_is_that_many_updates(initial):
-    key = jax.random.key(2)
+def test_a_cycle_is_that_many_updates():
+    key, state = jax.random.key(2), linear_state()
     batches = [make_batch(i) for i in range(2 * INTERVAL)]
     cycle = quick_jit(bdpo.update_cycle)
-    stepped, cycled = copy(initial), initial
+    stepped = cycled = state
     for i in (0, INTERVAL):
         metrics = []
         for batch in batches[i : i + INTERVAL]:
-            stepped, one = update(stepped, batch, key)
+            stepped, one = plain_update(stepped, batch, key)
             metrics.append(one)
         cycled, measured = cycle(cycled, stack(batches[i : i + INTERVAL]), key)
-        # The actor's metrics are those of its one update.
+        # The critics' metrics come step by step, the actor's are those of its one update.
         assert metrics[-1].keys() == measured.keys()
         expected = {name: np.array([m[name] for m in metrics]) for name in measured}
         assert_close(measured, {name: x[-1] if name.startswith("actor") else x for name, x in expected.items()})
     assert int(cycled.step) == 2 * INTERVAL and int(cycled.actor.opt_state[1].count) == 2
+    assert differs(cycled.actor.params, state.actor.params)
     assert_close(stepped, cycled)
     with pytest.raises(AssertionError):  # a cycle has no other length
-        jax.eval_shape(bdpo.update_cycle, initial, stack(batches[: INTERVAL + 1]), key)
+        jax.eval_shape(bdpo.update_cycle, state, stack(batches[: INTERVAL + 1]), key)
 
 
 def test_an_update_is_a_function_of_state_batch_and_key(initial):

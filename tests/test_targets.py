@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import config, exact_state, make_batch, quick_jit
+from helpers import break_params, config, exact_state, make_batch, quick_jit
 
 from bdpo_jax import diffusion
 from bdpo_jax.agents import bdpo
@@ -66,8 +66,7 @@ def test_q_target_by_hand(monkeypatch, aggregation, max_q_backup, value):
         aggregation=aggregation, max_q_backup=max_q_backup, actor_samples=2, eta=0.1, rho=0.4, discount=0.5
     )
     state = exact_state(settings, 1, {"q": TABLE}, predict=shifted_noise, q=table_q, v=table_v)
-    # The target network alone is asked.
-    state = state.replace(q=state.q.replace(params={"table": jnp.full((2, 3), jnp.nan)}))
+    state = break_params(state, "q")  # the target network alone is asked
     actions, penalty = jnp.array([[[1.0], [2.0]]] * 2), jnp.array([[0.2, 0.4], [0.2, 0.4]])
     monkeypatch.setattr(diffusion, "sample", lambda *args, **kwargs: diffusion.Path(actions, penalty, None))
     batch = make_batch(size=2, action_dim=1).replace(rewards=jnp.array([10.0, 20.0]), terminals=jnp.array([0.0, 1.0]))
@@ -104,6 +103,7 @@ def test_v_target_by_hand(monkeypatch, aggregation, value, ones):
     shift = {"shift": jnp.array([0.0, 1.0, 2.0, 3.0])}
     params = {"q": TABLE, "v": TABLE, "actor": shift, "behavior": {"shift": jnp.zeros(4)}}
     state = exact_state(settings, 1, params, predict=shifted_noise, q=table_q, v=table_v)
+    state = break_params(state, *params)
     monkeypatch.setattr(diffusion, "reverse_mean", lambda schedule, noisy, *_: jnp.ones_like(noisy))
     monkeypatch.setattr(
         diffusion, "denoise", lambda schedule, noisy, n, predicted, noise, clip: jnp.array([[1.0], [2.0]]) + 0 * noise
@@ -170,11 +170,12 @@ def stratified_state(**changes):
 
 def test_the_weighted_stratified_actor_loss_is_the_loss_over_all_n():
     state = stratified_state(eta=0.1)
+    params, state = state.actor.params, break_params(state, "actor", "behavior", "q", "v")
 
     @quick_jit
     def loss(batch, key):
         inputs = bdpo.noisy_actions(state.static, batch, key)
-        return bdpo.actor_loss(state.actor.params, state, *inputs, key)
+        return bdpo.actor_loss(params, state, *inputs, key)
 
     costs = np.float64(state.static.schedule.kl_weights[1:]) * np.array([1, 0.25, 4, 0.09, 0.49])
     values = np.array([7, 1, 4, 2, 8])  # Q, then V_1 .. V_4

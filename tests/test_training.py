@@ -27,7 +27,8 @@ TINY = {
     "value_warmup_steps": 4,
     "evaluate_every": 11,
     "eval_episodes": 3,
-    "log_every": 6,
+    "log_every": 7,
+    "actor_update_interval": 3,
     "checkpoint_every": 9,
 }
 
@@ -71,8 +72,8 @@ def test_a_run_leaves_results_progress_and_a_policy(whole):
     assert {"bdpo", "behavior", "behavior_best_of"} == results["scores"].keys()
     logged = rows(workdir)
     steps = [int(row["step"]) for row in logged]
-    # pre-training 6, 7; warm-up ends at 7 + 4; logs at 7 + 6k, checkpoints at 7 + 9k, evaluations at 7 + 11k and ends
-    assert sorted(set(steps)) == [6, 7, 11, 13, 16, 18, 19, 25, 29, 30]
+    # warm-up ends at 7 + 4; logs at 7 + 7k, checkpoints at 7 + 9k, evaluations at 7 + 11k, and the ends
+    assert sorted(set(steps)) == [7, 11, 14, 16, 18, 21, 25, 28, 29, 30]
     assert any(row["eval/behavior/return"] for row in logged)
     policy = load_policy(workdir)
     single, batch = policy(np.zeros(2)), policy(np.zeros((5, 2)))
@@ -94,7 +95,7 @@ class StopAfter:
         monkeypatch.setattr(training.Run, "write", write)
 
 
-@pytest.mark.parametrize("updates", [6, 7, 11, 19])
+@pytest.mark.parametrize("updates", [7, 11, 21])
 def test_a_stopped_run_goes_on_bit_for_bit(whole, tmp_path, monkeypatch, updates):
     with monkeypatch.context() as patch, pytest.raises(training.Stopped) as stopped:
         StopAfter(patch, updates)
@@ -112,7 +113,7 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(whole, tmp_path, monkeypa
 
     def write(run, *inputs):
         original(run, *inputs)
-        if run.done >= 19:
+        if run.done >= 21:
             raise Killed
 
     original = training.Run.write

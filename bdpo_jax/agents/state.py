@@ -1,6 +1,7 @@
 """The train state of BDPO: what is static, what is swept, what is learned; and its initial value."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -111,8 +112,14 @@ class TrainState:
 
 def init(config: Any, key: jax.Array, observation_dim: int, action_dim: int) -> TrainState:
     """Returns the initial state. `config` is any object with the attributes named by `Static` and `Hyper`."""
-    static = Static.from_config(config, action_dim)
-    observations, actions = jnp.zeros((1, observation_dim)), jnp.zeros((1, action_dim))
+    models = _init_models(Static.from_config(config, action_dim), key, observation_dim)
+    return models.replace(hyper=Hyper.from_config(config))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def _init_models(static: Static, key: jax.Array, observation_dim: int) -> TrainState:
+    """Returns the initial state without its `hyper`."""
+    observations, actions = jnp.zeros((1, observation_dim)), jnp.zeros((1, static.action_dim))
     n = jnp.ones((1,), jnp.int32)
     behavior_key, q_key, v_key = jax.random.split(key, 3)
     behavior = static.noise_predictor.init(behavior_key, observations, actions, n)
@@ -125,6 +132,6 @@ def init(config: Any, key: jax.Array, observation_dim: int, action_dim: int) -> 
         behavior=common.create(behavior, static.clip_norm),
         q=common.create(q, static.clip_norm),
         v=common.create(v, static.clip_norm),
-        hyper=Hyper.from_config(config),
+        hyper=None,
         static=static,
     )

@@ -1,0 +1,31 @@
+"""The command line: mistakes are one sentence and an exit status, never a traceback."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def launch(*arguments):
+    command = [sys.executable, "launch.py", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--config.etaa=1",), "There is no config key 'etaa'; the nearest known one is 'eta'."),
+        (("--config=configs/locomotion.py:hoper-medium-v2",), "the nearest known one is 'hopper'"),
+        (("--config=configs/nowhere.py",), "configs/nowhere.py"),
+        (("--config.batch_size=3",), "config.batch_size is 3"),
+        (("--config=configs/locomotion.py", "--config.dataset_path=/nowhere.hdf5"), "There is no file /nowhere.hdf5"),
+    ],
+)
+def test_a_mistake_is_one_sentence(tmp_path, arguments, sentence):
+    done = launch(f"--workdir={tmp_path / 'run'}", *arguments)
+    assert done.returncode == 1
+    assert sentence in done.stderr and done.stderr.startswith("Error: ") and done.stderr.count("\n") == 1
+    assert not (tmp_path / "run").exists()
