@@ -19,7 +19,7 @@ def parse(argv):
     named = any(re.match(r"--?config(=|$)", argument) for argument in argv)
     try:
         rest = flags.FLAGS(argv if named else [argv[0], _DEFAULT, *argv[1:]])
-        _ = _CONFIG.value  # raises where the file could not be loaded
+        _ = _CONFIG.value.task  # raises where the file could not be loaded
         return rest
     except Exception as error:
         # A config file's own error arrives as a part of the library's text.

@@ -58,15 +58,18 @@ class Synthetic2D:
             synthetic2d.boltzmann(points, energies, config.eta, self.samples, seed) for seed in (0, 1)
         )
 
+    @functools.cached_property
+    def references(self) -> dict:
+        """Distances to the truth that no policy decides: of another sample of the truth, and of the data."""
+        return {"floor": self._distances(self.other_truth), "data": self._distances(self.data[0])}
+
     def evaluate(self, state, key, policies, episodes, before_step) -> dict:
         """Returns distances of each policy's samples to the truth, and the same of truth to truth and of the data."""
         scores = {}
         for name in policies:
             actions = _act(state, jnp.zeros((self.samples, 1)), key, **POLICIES[name])
             scores[name] = self._distances(np.asarray(actions))
-        scores["floor"] = self._distances(self.other_truth)
-        scores["data"] = self._distances(self.data[0])
-        return scores
+        return scores | self.references
 
     def results(self, scores: dict) -> dict:
         """Returns the figures of the last evaluation that lead the results."""

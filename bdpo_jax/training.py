@@ -247,7 +247,8 @@ class Run:
         config = self.config
         began = time.perf_counter()
         final, first = self.done == self.total, self.done == config.pretrain_steps
-        policies = tuple(suites.POLICIES) if final else ("behavior",) if first else ("bdpo",)
+        every = [name for name in suites.POLICIES if name != "behavior_best_of" or config.greedy_candidates > 1]
+        policies = every if final else ["behavior"] if first else ["bdpo"]
         episodes = config.final_episodes if final else 0
         key = jax.random.fold_in(self.eval_key, self.done)
         episodes = episodes or config.eval_episodes
