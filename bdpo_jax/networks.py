@@ -137,7 +137,7 @@ def v_network(widths: Sequence[int], steps: int) -> Network:
 
 def init_ensemble(network: Network, key: jax.Array, members: int, *inputs: jax.Array):
     """Returns parameters whose leaves have a leading axis `members`, each member from its own key."""
-    return jax.vmap(lambda k: network.init(k, *inputs))(jax.random.split(key, members))
+    return jax.lax.map(lambda k: network.init(k, *inputs), jax.random.split(key, members))
 
 
 def apply_ensemble(network: Network, params, *inputs: jax.Array) -> jax.Array:

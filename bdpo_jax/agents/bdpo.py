@@ -33,8 +33,8 @@ def _check(state: TrainState, batch: Batch) -> None:
     size = batch.rewards.shape[0]
     chex.assert_shape([batch.actions], (size, state.static.action_dim))
     chex.assert_shape([batch.rewards, batch.terminals], (size,))
-    chex.assert_equal_shape([batch.observations, batch.next_observations])
     chex.assert_rank(batch.observations, 2)
+    chex.assert_shape([batch.observations, batch.next_observations], (size, batch.observations.shape[-1]))
     chex.assert_type(jax.tree.leaves(batch), jnp.float32)
 
 
@@ -53,7 +53,7 @@ def update_behavior(state: TrainState, batch: Batch, key: jax.Array) -> tuple[Tr
     static, hyper = state.static, state.hyper
     loss, gradients = jax.value_and_grad(behavior_loss)(state.behavior.params, static, batch, key)
     behavior = common.apply_gradients(state.behavior, gradients, static.clip_norm, hyper.behavior_lr, hyper.ema_rate)
-    metrics = {"behavior_loss": loss, "behavior_grad_norm": optax.global_norm(gradients)}
+    metrics = {"behavior_loss": loss, "behavior_grad_norm": optax.tree.norm(gradients)}
     return state.replace(behavior=behavior), metrics
 
 
@@ -227,8 +227,8 @@ def update_critics(state: TrainState, batch: Batch, key: jax.Array) -> tuple[Tra
         "v_loss": loss_v,
         "q_target": target.mean(),
         "step_penalty": (weights * penalty).mean(),
-        "q_grad_norm": optax.global_norm(q_gradients),
-        "v_grad_norm": optax.global_norm(v_gradients),
+        "q_grad_norm": optax.tree.norm(q_gradients),
+        "v_grad_norm": optax.tree.norm(v_gradients),
         **path_metrics,
         **q_metrics,
         **v_metrics,
@@ -257,7 +257,7 @@ def update_actor(state: TrainState, batch: Batch, key: jax.Array) -> tuple[Train
     actor = common.apply_gradients(
         state.actor, gradients, static.clip_norm, hyper.actor_lr, hyper.ema_rate, hyper.actor_decay_steps
     )
-    metrics |= {"actor_loss": loss, "actor_grad_norm": optax.global_norm(gradients)}
+    metrics |= {"actor_loss": loss, "actor_grad_norm": optax.tree.norm(gradients)}
     return state.replace(actor=actor), metrics
 
 
@@ -328,7 +328,9 @@ def sample_actions(
     """
     static = state.static
     candidates = candidates or static.greedy_candidates
-    params = {"actor": state.actor.ema, "behavior": state.behavior.ema}[policy]
+    if policy not in ("actor", "behavior"):
+        raise ValueError(f"policy is {policy!r}; it must be 'actor' or 'behavior'.")
+    params = getattr(state, policy).ema
     states = observations[..., None, :]
     path = diffusion.sample(
         static.schedule,

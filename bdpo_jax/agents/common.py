@@ -18,8 +18,11 @@ class Model:
 
 
 def optimizer(clip_norm: float) -> optax.GradientTransformation:
-    """Returns Adam behind a global-norm clip, without a learning rate: that one is traced (`apply_gradients`)."""
-    return optax.chain(optax.clip_by_global_norm(clip_norm), optax.scale_by_adam())
+    """Returns Adam behind a global-norm clip, without a learning rate: that one is traced (`apply_gradients`).
+
+    The tiny `eps_root` keeps an update differentiable where a gradient is 0.
+    """
+    return optax.chain(optax.clip_by_global_norm(clip_norm), optax.scale_by_adam(eps_root=1e-16))
 
 
 def create(params: Any, clip_norm: float) -> Model:
