@@ -1,6 +1,10 @@
 """A point mass behind an obstacle: a sequential task that needs no download.
 
 python launch.py --config=configs/pointmass.py
+
+Expected: return 0.89 (data: mean -1.85, mean of the best quartile 0.85; shortest path 1.80), success 100%, no
+collisions, a third of the episodes round one side and two thirds round the other; the behavior model collides in half
+of its episodes. Seed 0, 100 episodes, three and a half CPU minutes of an AMD EPYC (jax 0.10.2).
 """
 
 from configs import base

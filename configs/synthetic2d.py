@@ -5,6 +5,10 @@
     python launch.py --config=configs/synthetic2d.py:8gaussians,paper  # the paper's sizes and budget, for a GPU
 
 Tasks: 8gaussians, 2spirals, checkerboard, moons, rings, swissroll.
+
+Expected of the first: sliced Wasserstein distance 0.19 to the truth (data 2.48, two samples of the truth 0.04), mass
+of the best mode 0.83 (truth 0.90); docs/synthetic2d-gap.md says where the rest is. Seed 0, four and a half minutes on
+two cores of an AMD EPYC (jax 0.10.2). The paper's sizes have not been run.
 """
 
 from configs import base
