@@ -75,13 +75,18 @@ def train(state, dataset, key, start: int, length: int, warmup: int, batch_size:
     collected = []
     lead = min(-start % interval, length)
     cycles, rest = divmod(length - lead, interval)
-    for _ in range(lead):
+    for step in range(start + 1, start + lead + 1):
         state, metrics = _single(state, dataset, key, batch_size)
-        collected.append(metrics)
+        collected.append(_of_update(metrics, step % interval == 0))
     if cycles:
         state, metrics = _cycles(state, dataset, key, cycles, batch_size)
         collected.append(metrics)
-    for _ in range(rest):
+    for _ in range(rest):  # a rest is shorter than a cycle, so the actor does not move in it
         state, metrics = _single(state, dataset, key, batch_size)
-        collected.append(metrics)
+        collected.append(_of_update(metrics, False))
     return state, collected
+
+
+def _of_update(metrics: dict, with_actor: bool) -> dict:
+    """Leaves out the actor's metrics of an update in which it did not move: there they only say NaN."""
+    return {name: value for name, value in metrics.items() if with_actor or not name.startswith("actor_")}

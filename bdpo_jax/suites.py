@@ -26,9 +26,9 @@ POLICIES = {
 }
 
 
-@functools.partial(jax.jit, static_argnames=("policy", "candidates", "solver"))
-def _act(state, observations, key, policy="actor", candidates=None, solver="ddpm"):
-    return bdpo.sample_actions(state, observations, key, candidates, policy, solver)
+@functools.partial(jax.jit, static_argnames=("policy", "candidates"))
+def _act(state, observations, key, policy, candidates):
+    return bdpo.sample_actions(state, observations, key, candidates, policy)
 
 
 def make(config):

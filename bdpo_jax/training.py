@@ -1,6 +1,7 @@
 """A run: pre-training, value warm-up, training; evaluation, logging, checkpoints and stopping in between."""
 
 import contextlib
+import functools
 import importlib.metadata
 import os
 import platform
@@ -117,7 +118,7 @@ class Run:
             return
         config = self.config
         self.state, extra = self.checkpoints.restore(self.state)
-        if extra["dataset"] != self.fingerprint():
+        if extra["dataset"] != self.fingerprint:
             raise UserError(f"The dataset has changed since the run in {self.path} began: use another --workdir.")
         # A budget that was extended moves the horizons of the learning rates.
         self.state = self.state.replace(hyper=Hyper.from_config(config))
@@ -136,11 +137,13 @@ class Run:
             "seconds": self.seconds,
             "evaluated": self.evaluated,
             "scores": self.scores,
-            "dataset": self.fingerprint(),
+            "dataset": self.fingerprint,
         }
         self.checkpoints.save(self.done, self.state, extra)
 
+    @functools.cached_property
     def fingerprint(self) -> list:
+        """What tells a changed dataset."""
         data = self.suite.dataset
         return [
             data.size,
@@ -211,27 +214,18 @@ class Run:
 
     def write(self, metrics: list[dict], seconds: float, length: int) -> None:
         """Logs the stretch's means and stops the run where a loss is no number."""
-        names = {name for part in metrics for name in part}
+        names = dict.fromkeys(name for part in metrics for name in part)
         joined = {name: np.concatenate([np.ravel(part[name]) for part in metrics if name in part]) for name in names}
-        broken = [name for name in LOSSES if name in joined and not self.is_finite(name, joined[name])]
-        scalars = {}
-        for name, values in joined.items():
-            kept = values[~np.isnan(values)]
-            if kept.size:
-                scalars[name] = float(kept.mean())
+        broken = [name for name in LOSSES if name in joined and not np.isfinite(joined[name]).all()]
+        scalars = {name: float(values.mean()) for name, values in joined.items()}
         scalars["steps_per_second"] = length / seconds
         if broken:
             self.report_non_finite(broken, joined, length)
         self.log.write(self.done, scalars)
 
-    def is_finite(self, name: str, values: np.ndarray) -> bool:
-        # Single updates without the actor report NaN for its loss; among them a true one cannot hide from q_loss
-        # and v_loss of the next step.
-        return not np.isinf(values).any() if name == "actor_loss" else np.isfinite(values).all()
-
     def report_non_finite(self, broken: list[str], joined: dict, length: int) -> None:
-        first, term = min((int(np.argmin(np.isfinite(joined[name]))), name) for name in broken)
-        step = self.done - length + first + 1
+        firsts = {name: int(np.argmin(np.isfinite(joined[name]))) for name in broken}
+        step, term = min((self.update_of(name, first, length), name) for name, first in firsts.items())
         with Checkpointer(self.path / "nonfinite", keep=1) as checkpoints:
             checkpoints.save(self.done, self.state, {"term": term, "step": step})
         last = self.checkpoints.latest_step()
@@ -239,6 +233,14 @@ class Run:
             f"{term} became non-finite at update {step}: the state is saved under {self.path / 'nonfinite'}, the last "
             f"good checkpoint is of update {last}; lower a learning rate, or raise eta, in another --workdir."
         )
+
+    def update_of(self, name: str, index: int, length: int) -> int:
+        """The update that entry `index` of a metric of the last `length` updates belongs to."""
+        start = self.done - length
+        if name != "actor_loss":
+            return start + index + 1
+        pretrained, interval = self.config.pretrain_steps, self.config.actor_update_interval
+        return pretrained + ((start - pretrained) // interval + 1 + index) * interval
 
     # --- evaluation ---
 

@@ -158,6 +158,22 @@ def test_a_non_finite_loss_names_term_and_update_and_saves(tmp_path, monkeypatch
     assert (tmp_path / "nonfinite").is_dir()
 
 
+def test_a_non_finite_actor_is_found_though_the_critics_are_well(tmp_path, monkeypatch):
+    original = training.chunks.train
+
+    def broken(state, *inputs):
+        state, collected = original(state, *inputs)
+        for metrics in collected:
+            if "actor_loss" in metrics:
+                metrics["actor_loss"] = metrics["actor_loss"] * np.nan
+        return state, collected
+
+    monkeypatch.setattr(training.chunks, "train", broken)
+    # After 7 pre-training and 4 warm-up updates, the first multiple of 3 is training update 6.
+    with pytest.raises(training.NonFinite, match="actor_loss became non-finite at update 13"):
+        training.run(tiny(), tmp_path)
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [("eta", -1.0), ("batch_size", 2), ("aggregation", "median"), ("discount", 1.5), ("task", "pointmas")],
