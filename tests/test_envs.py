@@ -1,5 +1,6 @@
 """The environments against D4RL's own stack, and the rules that no trajectory shows."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -9,9 +10,10 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium.utils.env_checker import check_env
 
 from bdpo_jax import envs
-from bdpo_jax.envs import antmaze, physics
+from bdpo_jax.envs import antmaze, parity, physics
 from bdpo_jax.types import UserError
 
 TESTS = Path(__file__).parent
@@ -26,6 +28,11 @@ OPEN_LOOP_ERROR = {  # after 200 steps; measured over ten starts
     "walker2d-medium-v2": 1e-8,  # 2e-10
     "antmaze-umaze-v0": 1e-3,  # 1e-9 in the open, 7e-6 where the ant is pushed at walls
 }
+original_stack = pytest.mark.skipif(
+    not (importlib.util.find_spec("mujoco_py") and importlib.util.find_spec("d4rl")),
+    reason="the original stack (d4rl, gym, mujoco-py) is not installed",
+)
+BACKENDS = ("mujoco", pytest.param("d4rl", marks=original_stack))
 TASKS = ("hopper-medium-v2", "walker2d-medium-v2", "halfcheetah-medium-v2", "antmaze-umaze-v0")
 
 
@@ -35,19 +42,6 @@ def trajectories(task, source):
         pytest.skip(f"no reference trajectories at {path}")
     with np.load(path) as file:
         return {key: file[key] for key in file.files}
-
-
-def reference_env(task, reference):
-    env = envs.make(task).unwrapped
-    env.reset(seed=0)
-    if "target" in reference:
-        env.goal = reference["target"]
-    return env
-
-
-def put(env, reference, start, step):
-    env.set_state(reference["qpos"][start, step], reference["qvel"][start, step])
-    env.data.qacc_warmstart[:] = reference["warmstart"][start, step]
 
 
 def assert_step_matches(env, reference, start, step, tolerance):
@@ -61,22 +55,24 @@ def assert_step_matches(env, reference, start, step, tolerance):
 
 @pytest.mark.parametrize("source", ["shipped", "full"])
 @pytest.mark.parametrize("task", TASKS)
-def test_every_step_from_a_recorded_state_is_d4rls(task, source):
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_every_step_from_a_recorded_state_is_d4rls(backend, task, source):
     reference = trajectories(task, source)
-    env = reference_env(task, reference)
+    env = parity.environment(task, backend, reference)
     for start, step in np.ndindex(reference["rewards"].shape):
-        put(env, reference, start, step)
+        parity.put(env, reference, start, step)
         assert_step_matches(env, reference, start, step, STEP_ERROR)
 
 
 @pytest.mark.parametrize("source", ["shipped", "full"])
 @pytest.mark.parametrize("task", OPEN_LOOP_ERROR)
-def test_open_loop_trajectories_are_d4rls(task, source):
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_open_loop_trajectories_are_d4rls(backend, task, source):
     reference = trajectories(task, source)
-    env = reference_env(task, reference)
+    env = parity.environment(task, backend, reference)
     starts, steps = reference["rewards"].shape
     for start in range(starts):
-        put(env, reference, start, 0)
+        parity.put(env, reference, start, 0)
         for step in range(steps):
             assert_step_matches(env, reference, start, step, OPEN_LOOP_ERROR[task])
 
@@ -259,8 +255,82 @@ def test_the_point_mass_needs_no_mujoco():
     subprocess.run([sys.executable, "-c", program], check=True, cwd=TESTS.parent)
 
 
-def test_environments_are_gymnasiums():
+@pytest.mark.parametrize("task", ["hopper-medium-v2", "halfcheetah-medium-v2", "walker2d-expert-v2",
+                                  "antmaze-large-play-v0", "antmaze-umaze-diverse-v2", "pointmass"])  # fmt: skip
+@pytest.mark.filterwarnings("ignore:.*(out of date|Box observation space)")
+def test_registered_environments_pass_gymnasiums_checks(task):
+    env = gymnasium.make(f"bdpo/{task}")
+    assert env.spec.max_episode_steps == envs.max_episode_steps(task)
+    check_env(env.unwrapped, skip_render_check=True)
+    observation, _ = env.reset(seed=3)
+    np.testing.assert_array_equal(observation, envs.make(task).reset(seed=3)[0])
+
+
+def test_environments_have_what_mujoco_users_reach_for():
     env = envs.make("walker2d-medium-v2")
-    assert isinstance(env, gymnasium.Env) and env.spec is None
     env.reset(seed=0)
     assert env.unwrapped.model.nq == 9 and env.unwrapped.data.qpos.shape == (9,)
+
+
+@pytest.mark.parametrize("task", ["halfcheetah-medium-v2", "antmaze-medium-play-v2"])
+def test_pictures(task):
+    env = gymnasium.make(f"bdpo/{task}", render_mode="rgb_array")
+    env.reset(seed=0)
+    try:
+        before = env.render()
+    except UserError as error:
+        pytest.skip(str(error))
+    assert before.shape == (480, 480, 3) and before.dtype == np.uint8 and before.std() > 10
+    for _ in range(20):
+        env.step(env.action_space.high)
+    assert (env.render() != before).any()
+    env.close()
+
+
+def test_gymnasiums_own_robots_are_another_world():
+    pytest.importorskip("imageio", reason="gymnasium's robots import imageio")
+    start = np.random.default_rng(0)
+    for robot in ("hopper", "halfcheetah", "walker2d"):
+        ours, theirs = (envs.make(f"{robot}-medium-v2", backend) for backend in ("mujoco", "gymnasium"))
+        ours.reset(seed=0), theirs.reset(seed=0)
+        state = ours.unwrapped.data.qpos.copy(), ours.unwrapped.data.qvel.copy()
+        theirs.unwrapped.set_state(*state)
+        ours.unwrapped.set_state(*state)
+        action = start.uniform(-1, 1, ours.action_space.shape)
+        (observation, reward, *_), (other, other_reward, *_) = ours.step(action), theirs.step(action)
+        assert 1e-4 < np.abs(observation - other).max() < 10
+        assert reward == pytest.approx(other_reward, abs=0.1)
+    with pytest.raises(UserError, match="backend 'mujoco'"):
+        envs.make("antmaze-umaze-v0", "gymnasium")
+
+
+def test_the_parity_command_prints_differences(capsys):
+    parity.main([str(TESTS / "data"), "--backend", "mujoco"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 + 2 * len(TASKS)
+    for line in lines[2:]:
+        single_step, after_one = (float(cell) for cell in line.split(" | ")[3:5])
+        assert max(single_step, after_one) <= STEP_ERROR
+
+
+@original_stack
+@pytest.mark.parametrize("task", ["hopper-medium-v2", "antmaze-umaze-v0", "antmaze-umaze-v2"])
+def test_the_original_stack_is_reproducible_from_a_seed(task):
+    env, twin = envs.make(task, "d4rl"), envs.make(task, "d4rl")
+    first, again = env.reset(seed=3)[0], twin.reset(seed=3)[0]
+    np.testing.assert_array_equal(first, again)
+    assert (twin.reset(seed=4)[0] != first).any()
+    np.testing.assert_array_equal(env.reset(seed=3)[0], first)
+    assert env.unwrapped.model.nq == envs.make(task).unwrapped.model.nq
+    if "antmaze" in task:
+        goals = [(env.reset(seed=seed), env.unwrapped.goal)[1] for seed in (0, 0, 1)]
+        assert (goals[0] == goals[1]).all() and (goals[0] != goals[2]).any()
+        assert (goals[0] >= [0, 8]).all() and (goals[0] <= [1.5, 9.5]).all()
+    observation, reward, terminated, truncated, _ = env.step(env.action_space.sample())
+    assert observation.dtype == np.float64 and not terminated and not truncated
+
+
+@pytest.mark.skipif(importlib.util.find_spec("d4rl") is not None, reason="the original stack is installed")
+def test_a_missing_original_stack_is_one_sentence():
+    with pytest.raises(UserError, match=r"docs/original-stack\.md"):
+        envs.make("hopper-medium-v2", "d4rl")

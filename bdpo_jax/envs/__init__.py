@@ -4,6 +4,9 @@ Tasks are D4RL's names (`hopper-medium-v2`, `antmaze-umaze-v0`, ...) and `pointm
 when an environment that needs it is made.
 """
 
+import sys
+import warnings
+
 import gymnasium
 import numpy as np
 
@@ -12,12 +15,15 @@ from bdpo_jax.data.dataset import unknown_name
 from bdpo_jax.data.pointmass import MAX_EPISODE_STEPS as POINTMASS_STEPS
 from bdpo_jax.envs.antmaze import AntMazeEnv
 from bdpo_jax.envs.locomotion import HalfCheetahEnv, HopperEnv, Walker2dEnv
+from bdpo_jax.envs.original import OriginalEnv
+from bdpo_jax.envs.physics import VERIFIED_MUJOCO, import_mujoco
 from bdpo_jax.envs.pointmass import PointMassEnv
 from bdpo_jax.types import UserError
 
-BACKENDS = ("mujoco",)
+BACKENDS = ("mujoco", "gymnasium", "d4rl")
 
 _RUNNERS = {"halfcheetah": HalfCheetahEnv, "hopper": HopperEnv, "walker2d": Walker2dEnv}
+_GYMNASIUM = {"halfcheetah": "HalfCheetah-v4", "hopper": "Hopper-v4", "walker2d": "Walker2d-v4"}
 
 # Mean returns of a random and of an expert policy, as D4RL fixed them.
 _REFERENCE_SCORES = {
@@ -31,25 +37,52 @@ _REFERENCE_SCORES = {
 def make(task: str, backend: str = "mujoco", render_mode: str | None = None) -> gymnasium.Env:
     """A fresh environment of a task, with its step limit.
 
+    Its `unwrapped` has `model`, `data` and `set_state(qpos, qvel)` where the task is MuJoCo's. The same tasks are
+    registered with gymnasium as `bdpo/TASK`: after `import bdpo_jax.envs`, `gymnasium.make("bdpo/hopper-medium-v2")`.
+
     Args:
       task: a D4RL name or "pointmass".
-      backend: "mujoco", the only one so far: D4RL's physics on a current mujoco.
-      render_mode: None or "rgb_array" (MuJoCo tasks).
+      backend: "mujoco": D4RL's physics on a current mujoco; "gymnasium": gymnasium's own -v4 robots, whose physics are
+        not D4RL's; "d4rl": the original d4rl, gym and mujoco-py, where installed.
+      render_mode: None or "rgb_array" (MuJoCo tasks, not with backend "d4rl").
 
     Raises:
-      UserError: unknown task or backend, or mujoco is not installed.
+      UserError: unknown task or backend, a backend without this task, or a missing package.
     """
+    return gymnasium.wrappers.TimeLimit(make_endless(task, backend, render_mode), max_episode_steps(task))
+
+
+def make_endless(task: str, backend: str = "mujoco", render_mode: str | None = None) -> gymnasium.Env:
+    """`make` without the step limit: what `gymnasium.make` calls, which adds its own."""
     if backend not in BACKENDS:
         raise unknown_name("environment backend", backend, BACKENDS)
     robot = _robot(task)
     if robot == "pointmass":
-        env = PointMassEnv()
-    elif robot == "antmaze":
+        return PointMassEnv()
+    if backend == "d4rl":
+        if render_mode is not None:
+            raise UserError("backend 'd4rl' draws no pictures here; use render_mode with backend 'mujoco'.")
+        return OriginalEnv(task)
+    if backend == "gymnasium":
+        return _gymnasiums_own(robot, render_mode)
+    if robot == "antmaze":
         _, maze, *_, version = task.split("-")
-        env = AntMazeEnv(maze, goal_every_reset=version == "v2", render_mode=render_mode)
-    else:
-        env = _RUNNERS[robot](render_mode=render_mode)
-    return gymnasium.wrappers.TimeLimit(env, max_episode_steps(task))
+        return AntMazeEnv(maze, goal_every_reset=version == "v2", render_mode=render_mode)
+    return _RUNNERS[robot](render_mode=render_mode)
+
+
+def _gymnasiums_own(robot: str, render_mode: str | None) -> gymnasium.Env:
+    if robot == "antmaze":
+        raise UserError("gymnasium has no environment with D4RL's ant and mazes; use backend 'mujoco'.")
+    import_mujoco()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            # Without its wrappers: the step limit is ours, and its checker would warn at every environment.
+            env = gymnasium.make(_GYMNASIUM[robot], render_mode=render_mode, disable_env_checker=True)
+    except ImportError as error:  # gymnasium's own robots import its window code
+        raise UserError(f"backend 'gymnasium' needs one more package ({error}): pip install imageio.") from error
+    return env.unwrapped
 
 
 def max_episode_steps(task: str) -> int:
@@ -89,3 +122,22 @@ def _robot(task):
     if task not in known:
         raise unknown_name("task", task, known)
     return task.split("-")[0]
+
+
+def _register():
+    for task in ("pointmass", *d4rl.TASKS):
+        gymnasium.register(
+            id=f"bdpo/{task}",
+            entry_point="bdpo_jax.envs:make_endless",
+            max_episode_steps=max_episode_steps(task),
+            kwargs={"task": task},
+        )
+
+
+_register()
+if sys.version_info >= (3, 13):
+    warnings.warn(
+        f"Python {sys.version_info.major}.{sys.version_info.minor} has no mujoco {VERIFIED_MUJOCO}, the version whose "
+        "physics are D4RL's: MuJoCo tasks need Python 3.10 to 3.12 to be scored as D4RL does.",
+        stacklevel=2,
+    )

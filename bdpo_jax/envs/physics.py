@@ -5,7 +5,10 @@ Up to 2.1.1 MuJoCo took the mass and inertia of a capsule as those of a cylinder
 here: MuJoCo computes them from a twin of the model in which every capsule is that cylinder.
 """
 
+import ctypes.util
 import functools
+import os
+import sys
 import warnings
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -23,9 +26,13 @@ INERTIA_ARRAYS = ("body_mass", "body_inertia", "body_ipos", "body_iquat")
 def import_mujoco():
     """The `mujoco` module; warns once when its version is not the one whose physics was verified.
 
+    Without a screen, and unless `$MUJOCO_GL` says otherwise, pictures are made by OSMesa, or EGL where that is missing.
+
     Raises:
       UserError: mujoco is not installed.
     """
+    if sys.platform == "linux" and not os.environ.get("DISPLAY"):
+        os.environ.setdefault("MUJOCO_GL", "osmesa" if ctypes.util.find_library("OSMesa") else "egl")
     try:
         import mujoco
     except ImportError as error:
@@ -134,11 +141,21 @@ class MujocoEnv(gymnasium.Env):
         raise NotImplementedError
 
     def render(self):
-        """A picture `[height, width, 3]` (uint8) from the tracking camera, when `render_mode` is "rgb_array"."""
+        """A picture `[480, 480, 3]` (uint8) from the tracking camera, when `render_mode` is "rgb_array".
+
+        Raises:
+          UserError: no OpenGL library is found.
+        """
         if self.render_mode != "rgb_array":
             return None
         if self._renderer is None:
-            self._renderer = self._mujoco.Renderer(self.model, height=480, width=480)
+            try:
+                self._renderer = self._mujoco.Renderer(self.model, height=480, width=480)
+            except (self._mujoco.FatalError, AttributeError, ImportError, RuntimeError) as error:
+                raise UserError(
+                    f"MuJoCo cannot draw here ({error}): on a machine without a screen install Debian's libosmesa6 "
+                    "(or libegl1, with MUJOCO_GL=egl)."
+                ) from error
         self._renderer.update_scene(self.data, camera="track")
         return self._renderer.render()
 
