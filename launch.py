@@ -37,7 +37,7 @@ def main(argv):
         sys.exit(f"Error: the argument {argv[1]!r} is unknown; settings are given as --config.KEY=VALUE.")
     logging.set_verbosity(logging.WARNING)
     config = _CONFIG.value
-    workdir = _WORKDIR.value or f"runs/{config.task}-seed{config.seed}"
+    workdir = _WORKDIR.value or f"runs/{config.task.replace('/', '-')}-seed{config.seed}"
     try:
         results = training.run(config, workdir)
     except (UserError, training.NonFinite) as error:

@@ -27,6 +27,7 @@ setup(
         "numpy",
         "optax",
         "orbax-checkpoint",
+        "pooch",
         "tensorboardX",
         "tqdm",
     ],
@@ -49,6 +50,8 @@ setup(
             "chex==0.1.90",
             "ml-collections==1.1.0",
         ],
+        "minari": ["minari[hdf5,hf]", "imageio"],  # its environments are gymnasium's, which import imageio
+        "ogbench": ["ogbench", "dm_control==1.0.20"],  # the last dm_control that admits mujoco 3.1.6
         "test": ["hypothesis", "pytest", "pytest-xdist", "ruff"],
         "wandb": ["wandb"],
     },

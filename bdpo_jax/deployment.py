@@ -13,7 +13,7 @@ from bdpo_jax.types import UserError
 
 
 def load_policy(
-    workdir: str | Path, step: int | None = None, candidates: int | None = None
+    workdir: str | Path, step: int | None = None, candidates: int | None = None, policy: str = "actor"
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Returns the policy of the run in `workdir`: `policy(observations, key=None) -> actions`, NumPy to NumPy.
 
@@ -24,6 +24,7 @@ def load_policy(
       workdir: directory of a run; a run still going may be read too.
       step: which kept checkpoint; None: the latest.
       candidates: as in `sample_actions`; None: the run's `greedy_candidates`.
+      policy: "actor" or "behavior".
 
     Raises:
       UserError: there is no run or no checkpoint.
@@ -42,14 +43,14 @@ def load_policy(
     like = jax.eval_shape(lambda key: bdpo.init(config, key, sizes["observation_dim"], sizes["action_dim"]), root)
     with Checkpointer(workdir / "checkpoints", read_only=True) as checkpoints:
         state, _ = checkpoints.restore(like, step)
-    act = jax.jit(lambda observations, key: bdpo.sample_actions(state, observations, key, candidates))
+    act = jax.jit(lambda observations, key: bdpo.sample_actions(state, observations, key, candidates, policy))
     calls = 0
 
-    def policy(observations, key=None):
+    def deployed(observations, key=None):
         nonlocal calls
         if key is None:
             key = jax.random.fold_in(root, calls)
             calls += 1
         return np.asarray(act(np.asarray(observations, np.float32), key))
 
-    return policy
+    return deployed

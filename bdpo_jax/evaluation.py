@@ -1,8 +1,10 @@
 """Policy + environments -> episodes, and an interval for their mean."""
 
 import dataclasses
+import os
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import gymnasium
 import jax
@@ -32,6 +34,16 @@ class Episodes:
     policy_seconds: float
     env_seconds: float
 
+    @property
+    def env_ms_per_step(self) -> float:
+        """Wall milliseconds in the environments per environment step, resets included."""
+        return 1e3 * self.env_seconds / int(self.lengths.sum())
+
+    @property
+    def policy_share(self) -> float:
+        """Fraction of the wall time that went to the policy."""
+        return self.policy_seconds / (self.policy_seconds + self.env_seconds)
+
 
 def evaluate(
     policy: Callable[[np.ndarray, jax.Array], jax.Array],
@@ -39,11 +51,14 @@ def evaluate(
     episodes: int,
     seed: int,
     backend: str = "mujoco",
+    workers: int = 0,
 ) -> Episodes:
-    """Runs whole episodes together in this process, with one policy call per step for all of them.
+    """Runs whole episodes together, with one policy call per step for all of them.
 
     The batch keeps its size to the end, so that a compiled policy is compiled once: an episode that is over
     stays in it as padding. Episode i starts from a seed made of `(seed, i)`, whatever the number of episodes.
+    The environments are stepped by threads of this process: MuJoCo computes outside Python's lock, so processes would
+    only add their copying. No result depends on the number of threads.
 
     Args:
       policy: `policy(observations [episodes, observation_dim] float32, key) -> actions [episodes, action_dim]`;
@@ -52,6 +67,7 @@ def evaluate(
       episodes: how many.
       seed: of starts and policy.
       backend: as in `envs.make`.
+      workers: threads; 0: one per processor core that this process may use.
 
     Raises:
       UserError: no episodes are asked for, an unknown task, or the policy's actions have the wrong shape or
@@ -62,7 +78,9 @@ def evaluate(
     make = task if callable(task) else lambda: envs.make(task, backend)
     members = [make() for _ in range(episodes)]
     try:
-        return _run(policy, members, seed)
+        workers = min(episodes, workers or len(os.sched_getaffinity(0)))
+        with ThreadPoolExecutor(workers) as pool:
+            return _run(policy, members, seed, pool, workers)
     finally:
         for env in members:
             env.close()
@@ -73,7 +91,7 @@ def episode_seed(seed: int, episode: int) -> int:
     return int(np.random.SeedSequence([seed, episode]).generate_state(1)[0])
 
 
-def _run(policy, members, seed):
+def _run(policy, members, seed, pool, workers):
     episodes = len(members)
     began = time.perf_counter()
     resets = [env.reset(seed=episode_seed(seed, i)) for i, env in enumerate(members)]
@@ -85,19 +103,26 @@ def _run(policy, members, seed):
     key = jax.random.key(seed)
     running = list(range(episodes))
     step = 0
+
+    def advance(some):
+        """Steps these episodes; returns those that go on."""
+        left = []
+        for i in some:
+            observations[i], reward, terminated, truncated, infos[i] = members[i].step(actions[i])
+            returns[i] += reward
+            lengths[i] += 1
+            if not (terminated or truncated):
+                left.append(i)
+        return left
+
     while running:
         began = time.perf_counter()
         actions = np.asarray(policy(observations, _step_key(key, step)))
         called = time.perf_counter()
         _check_actions(actions, action_shape, running, step)
-        still_running = []
-        for i in running:
-            observations[i], reward, terminated, truncated, infos[i] = members[i].step(actions[i])
-            returns[i] += reward
-            lengths[i] += 1
-            if not (terminated or truncated):
-                still_running.append(i)
-        running = still_running
+        pieces = min(4 * workers, len(running))  # more than workers: episodes in contact take longer
+        shares = [running[k::pieces] for k in range(pieces)]
+        running = sorted(i for left in pool.map(advance, shares) for i in left)
         step += 1
         policy_seconds += called - began
         env_seconds += time.perf_counter() - called

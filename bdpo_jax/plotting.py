@@ -12,7 +12,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle, Polygon
+from matplotlib.patches import Circle, Polygon, Rectangle
 
 from bdpo_jax.workdir import replacing
 
@@ -244,4 +244,39 @@ def curves(
         axes.spines[["top", "right"]].set_visible(False)
     if len(tables) > 1:
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=9)
+    _save(figure, path)
+
+
+def maze_values(
+    path: str | os.PathLike,
+    title: str,
+    positions: np.ndarray,
+    values: np.ndarray,
+    walls: np.ndarray,
+    goal: np.ndarray,
+    cell_size: float,
+    caption: str = "",
+) -> None:
+    """Values of states at their positions in a maze.
+
+    Args:
+      path: PNG file, replaced at once.
+      positions: `[states, 2]`.
+      values: `[states]`.
+      walls: centres `[cells, 2]` of the walls' cells.
+      goal: centre of the goal's cell.
+      cell_size: width of a cell.
+      caption: text under the maze.
+    """
+    figure = Figure(figsize=(6.4, 5.8), layout="constrained")
+    axes = figure.subplots()
+    half = cell_size / 2
+    for x, y in walls:
+        axes.add_patch(Rectangle((x - half, y - half), cell_size, cell_size, facecolor="0.75", edgecolor="0.65"))
+    norm = Normalize(float(values.min()), float(values.max()))
+    _points(axes, positions, c=values, cmap=_ENERGY, norm=norm, s=6)
+    axes.add_patch(Rectangle(goal - half, cell_size, cell_size, facecolor="none", edgecolor=_END, linewidth=2))
+    low, high = walls.min(axis=0) - half, walls.max(axis=0) + half
+    _square(axes, (low[0], high[0], low[1], high[1]), title, caption)
+    _colorbar(figure, axes, norm, "value")
     _save(figure, path)

@@ -13,6 +13,7 @@ MAY_CHANGE = (
     "checkpoint_every",
     "keep_checkpoints",
     "dataset_path",
+    "mirrors",
     "wandb",
 )
 

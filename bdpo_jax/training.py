@@ -249,8 +249,7 @@ class Run:
         config = self.config
         began = time.perf_counter()
         final, first = self.done == self.total, self.done == config.pretrain_steps
-        every = [name for name in suites.POLICIES if name != "behavior_best_of" or config.greedy_candidates > 1]
-        policies = every if final else ["behavior"] if first else ["bdpo"]
+        policies = self.suite.policies if final else ["behavior"] if first else ["bdpo"]
         episodes = config.final_episodes if final else 0
         key = jax.random.fold_in(self.eval_key, self.done)
         episodes = episodes or config.eval_episodes

@@ -12,9 +12,12 @@ def get_config() -> ConfigDict:
     """Returns the settings common to the D4RL tasks; the other files of this folder change what differs."""
     c = ConfigDict()
     # What to train on
-    c.suite = "d4rl"  # kind of task: "d4rl", "synthetic2d" or "pointmass"
+    c.suite = "d4rl"  # kind of task: "d4rl", "synthetic2d", "pointmass", "minari", "ogbench" or "file"
     c.task = ""  # name of the task within its suite
-    c.dataset_path = ""  # a D4RL-format HDF5 file, or the folder that holds the task's; "": D4RL's cache
+    c.dataset_path = ""  # a D4RL-format HDF5 file, or the folder that holds the task's; "": D4RL's cache, or download
+    c.env = ""  # gymnasium id to score in; "": the task's own (D4RL, Minari, OGBench), none for a file of one's own
+    c.backend = "mujoco"  # of D4RL tasks: "mujoco" (D4RL's physics), "gymnasium" (-v4, others), "d4rl" (original stack)
+    c.mirrors = ("http://rail.eecs.berkeley.edu/datasets/offline_rl",)  # where D4RL's files are looked for, in turn
     c.dataset_size = 0  # number of generated transitions (2D) or episodes (point mass)
     c.reward_scaling = "auto"  # "auto": 1000 / (max - min return) in locomotion, 100 in antmaze [rel]; "none"; a number
     c.seed = 0  # of everything random in the run

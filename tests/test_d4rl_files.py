@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from bdpo_jax.data import d4rl
+from bdpo_jax.data import d4rl, files
 from bdpo_jax.types import UserError
 
 TERMINALS = [0, 0, 1, 0, 0, 0, 0, 0]
@@ -143,7 +143,7 @@ def test_load_names_the_fault(tmp_path, raw, message):
         d4rl.load("hopper-medium-v2", write(tmp_path / "own.hdf5", raw), reward_scaling="none")
 
 
-@pytest.mark.parametrize("key", d4rl.REQUIRED_KEYS)
+@pytest.mark.parametrize("key", files.REQUIRED_KEYS)
 def test_a_missing_key_is_named_beside_those_found(tmp_path, key):
     raw = make_raw(TERMINALS)
     del raw[key]

@@ -1,20 +1,21 @@
-"""D4RL's datasets, and files in their format, read by h5py alone.
+"""D4RL's datasets, and files in their format, downloaded where they are missing and read by h5py alone.
 
 The rules are those of D4RL's `qlearning_dataset`: a row's successor is the next row of the file, rows without
 a stored successor are dropped, and only `terminals` are terminal.
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import h5py
 import numpy as np
 
-from bdpo_jax.data.dataset import Dataset, check, check_arrays, unknown_name
+from bdpo_jax.data import download
+from bdpo_jax.data.dataset import Dataset, check, unknown_name
+from bdpo_jax.data.files import read
 from bdpo_jax.types import UserError
 
-REQUIRED_KEYS = ("observations", "actions", "rewards", "terminals")
 ACTION_BOUND = 1 - 1e-5  # keeps actions off the edge of the box, as in the released code
 
 
@@ -65,16 +66,17 @@ class _Tasks(dict):
 TASKS = _Tasks({entry.name: entry for entry in _ENTRIES})
 
 
-def find(task: str, dataset_path: str = "", cache_dir: str = "") -> Path:
-    """The path of a task's file.
+def find(task: str, dataset_path: str = "", cache_dir: str = "", mirrors: Sequence[str] = ()) -> Path:
+    """The path of a task's file, which is downloaded into the cache if it is not there.
 
     Args:
       task: a key of `TASKS`.
       dataset_path: a file of one's own in D4RL's format, or a folder with the task's file; "" for the cache.
       cache_dir: where D4RL's files are kept; "" for `$D4RL_DATASET_DIR`, else `~/.d4rl/datasets`.
+      mirrors: URLs of folders laid out as D4RL's host, tried in turn; none: nothing is downloaded.
 
     Raises:
-      UserError: unknown task, or no such file.
+      UserError: unknown task, no such file, or no mirror gave it.
     """
     entry = TASKS[task]
     if dataset_path:
@@ -85,39 +87,14 @@ def find(task: str, dataset_path: str = "", cache_dir: str = "") -> Path:
         return path
     folder = cache_dir or os.environ.get("D4RL_DATASET_DIR") or "~/.d4rl/datasets"
     path = Path(folder).expanduser() / entry.file
-    if not path.is_file():
+    if path.is_file():
+        return path
+    if not mirrors:
         raise UserError(
             f"The dataset of {task} is missing: put {entry.file} into {path.parent}, or let dataset_path name the file."
         )
-    return path
-
-
-def read(path: str | Path) -> dict:
-    """Reads and checks the raw arrays of a D4RL-format HDF5 file; every other key of it is ignored.
-
-    Returns:
-      `observations [rows, observation_dim]`, `actions [rows, action_dim]`, `rewards [rows]` as float32,
-      `terminals [rows]` and, where the file has them, `timeouts [rows]` as bool.
-
-    Raises:
-      UserError: not a readable HDF5 file, a missing key, or what `check_arrays` finds.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"There is no file {path}; give the path of an HDF5 file in D4RL's format.")
-    try:
-        arrays, found = _stored_arrays(path)
-    except Exception as error:  # in a damaged file h5py raises nearly anything, from OSError to TypeError
-        reason = " ".join(str(error).split())
-        raise UserError(
-            f"{path} is not a readable HDF5 file, perhaps truncated ({reason}); copy or download it again."
-        ) from error
-    missing = [key for key in REQUIRED_KEYS if key not in arrays]
-    if missing:
-        listed = ", ".join(found) or "none"
-        raise UserError(f"{path} lacks the key {missing[0]} (found: {listed}); a D4RL file has it.")
-    raw = check_arrays(arrays, str(path))
-    return {key: value != 0 if key in ("terminals", "timeouts") else value for key, value in raw.items()}
+    urls = [f"{mirror.rstrip('/')}/{entry.folder}/{entry.file}" for mirror in mirrors]
+    return download.fetch(urls, path, check=read)
 
 
 def transitions(raw: dict, max_episode_steps: int, where: str = "the dataset") -> Dataset:
@@ -185,7 +162,13 @@ def episodes(raw: dict, max_episode_steps: int, terminals_end_episodes: bool = T
     return np.add.reduceat(rewards, starts), stops - starts
 
 
-def load(task: str, dataset_path: str = "", reward_scaling: str | float = "auto", cache_dir: str = "") -> Dataset:
+def load(
+    task: str,
+    dataset_path: str = "",
+    reward_scaling: str | float = "auto",
+    cache_dir: str = "",
+    mirrors: Sequence[str] = (),
+) -> Dataset:
     """The transitions of a D4RL task, rewards scaled and actions clipped to +-(1 - 1e-5), on the host.
 
     Args:
@@ -193,51 +176,60 @@ def load(task: str, dataset_path: str = "", reward_scaling: str | float = "auto"
       dataset_path: see `find`.
       reward_scaling: "auto" multiplies rewards by `1000 / (max - min return over complete episodes)` in
         locomotion, by 100 in antmaze (the released code's scalings); "none" by 1; a number by itself.
-      cache_dir: see `find`.
+      cache_dir, mirrors: see `find`.
 
     Raises:
       UserError: see `find`, `read`, `transitions`; or a reward scaling that is unknown or undefined.
     """
     entry = TASKS[task]
-    path = find(task, dataset_path, cache_dir)
+    path = find(task, dataset_path, cache_dir, mirrors)
     raw = read(path)
-    factor = _reward_factor(entry, raw, reward_scaling, str(path))
     data = check(transitions(raw, entry.max_episode_steps, str(path)), str(path), clip_actions=True)
+    returns, _ = episodes(raw, entry.max_episode_steps)
+    antmaze = entry.family == "antmaze"
+    factor = reward_factor(reward_scaling, 100.0 if antmaze else None, returns, str(path))
+    return finish(data, factor)
+
+
+def finish(data: Dataset, factor: float) -> Dataset:
+    """Scales the rewards and keeps the actions off the edge of the box, as in the released code."""
     return data.replace(
         rewards=data.rewards * np.float32(factor),
         actions=np.clip(data.actions, -ACTION_BOUND, ACTION_BOUND, dtype=np.float32),
     )
 
 
-def _stored_arrays(path: Path) -> tuple[dict, list[str]]:
-    """The arrays that we use, as stored, and the names of all arrays at the file's top level."""
-    with h5py.File(path, "r") as file:
-        nodes = {key: node for key, node in file.items() if isinstance(node, h5py.Dataset)}
-        arrays = {key: nodes[key][()] for key in (*REQUIRED_KEYS, "timeouts") if key in nodes}
-        return arrays, sorted(str(key) for key in nodes)
+def reward_factor(scaling: str | float, auto: float | None, returns: np.ndarray, where: str) -> float:
+    """The number that rewards are multiplied by.
 
+    Args:
+      scaling: "none", a number, or "auto".
+      auto: what "auto" means; None: `1000 / (max - min)` of the returns.
+      returns: `[episodes]`, undiscounted.
+      where: what error messages call the data.
 
-def _reward_factor(entry: Task, raw: dict, reward_scaling: str | float, where: str) -> float:
-    if reward_scaling == "none":
+    Raises:
+      UserError: the scaling is unknown, or undefined because all returns are equal.
+    """
+    if scaling == "none":
         return 1.0
-    if reward_scaling != "auto":
+    if scaling != "auto":
         try:
-            factor = float(reward_scaling)
+            factor = float(scaling)
         except (TypeError, ValueError):
             factor = np.nan
         if not np.isfinite(factor) or factor == 0:
-            raise UserError(f"reward_scaling is {reward_scaling!r}; give 'auto', 'none' or a number but 0.")
+            raise UserError(f"reward_scaling is {scaling!r}; give 'auto', 'none' or a number but 0.")
         return factor
-    if entry.family == "antmaze":
-        return 100.0
-    returns, _ = episodes(raw, entry.max_episode_steps)
+    if auto is not None:
+        return auto
     spread = returns.max() - returns.min()
     if not spread > 0:
         raise UserError(
             f"All {len(returns)} complete episodes of {where} have the same return, so its range cannot "
             "scale the rewards; set reward_scaling to 'none' or a number."
         )
-    return 1000.0 / spread
+    return 1000.0 / float(spread)
 
 
 def _limit_reached(ends: np.ndarray, limit: int, count_after_end: int) -> np.ndarray:

@@ -1,6 +1,7 @@
 """D4RL's antmaze tasks: an ant of D4RL's own make in a maze of boxes, paid only at the goal."""
 
 import functools
+import math
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
@@ -79,9 +80,10 @@ class AntMazeEnv(MujocoEnv):
         return observation, info
 
     def step(self, action):
-        self._simulate(FORCE * np.clip(np.asarray(action, np.float64), -1.0, 1.0))
-        success = bool(np.linalg.norm(self.data.qpos[:2] - self.goal) <= GOAL_RADIUS)
-        return self._observation(), float(success), success, False, {"success": success}
+        self._simulate(FORCE * self._clipped(action))
+        observation = self._observation()
+        success = math.dist(observation[:2], self.goal) <= GOAL_RADIUS
+        return observation, float(success), success, False, {"success": success}
 
     def _draw_goal(self):
         cell_noise = self.np_random.uniform(0.0, 0.25 * CELL_SIZE, 2)

@@ -27,7 +27,7 @@ class _Runner(MujocoEnv):
         super().__init__(model, self.frame_skip, model.nq + model.nv - 1, render_mode)
 
     def step(self, action):
-        action = np.clip(np.asarray(action, np.float64), -1.0, 1.0)
+        action = self._clipped(action)
         x_before = self.data.qpos[0]
         self._simulate(action)
         velocity = (self.data.qpos[0] - x_before) / self.dt

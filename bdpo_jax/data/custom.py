@@ -1,0 +1,99 @@
+"""A transition file of one's own, and the gymnasium environment to score it in."""
+
+from collections.abc import Callable
+
+import gymnasium
+import numpy as np
+
+from bdpo_jax.data import d4rl, files
+from bdpo_jax.data.dataset import Dataset, check
+from bdpo_jax.types import UserError
+
+
+def load(path: str, reward_scaling: str | float = "auto", action_space: gymnasium.spaces.Box | None = None) -> Dataset:
+    """The transitions of an HDF5 or npz file, actions mapped to the box [-1, 1] and clipped to +-(1 - 1e-5).
+
+    Args:
+      path: a file with `observations`, `actions`, `rewards`, `terminals`, a row per step, and either `timeouts` (the
+        last row of an episode that was cut off; the next observation is the next row's) or `next_observations`.
+      reward_scaling: as in `d4rl.load`; "auto" is 1000 / (max - min return).
+      action_space: the box of the file's actions; None: [-1, 1].
+
+    Raises:
+      UserError: what `files.read` and `d4rl.transitions` find, or neither of the two keys.
+    """
+    if not path:
+        raise UserError("This task needs a file: set dataset_path to an HDF5 or npz file (--config.dataset_path=FILE).")
+    raw = files.read(path, optional=("timeouts", "next_observations"))
+    if "timeouts" not in raw and "next_observations" not in raw:
+        raise UserError(
+            f"{path} has neither timeouts nor next_observations, so that episodes that were cut off cannot be told "
+            "from episodes that go on; add one of them."
+        )
+    raw["actions"] = unit_actions(raw["actions"], action_space)
+    if "next_observations" in raw:
+        fields = {key: raw[key] for key in ("observations", "actions", "rewards", "next_observations")}
+        data = Dataset(**fields, terminals=raw["terminals"].astype(np.float32))
+    else:
+        data = d4rl.transitions(raw, len(raw["rewards"]) + 1, path)
+    data = check(data, path, clip_actions=True)
+    returns, _ = d4rl.episodes(raw, len(raw["rewards"]) + 1)
+    return d4rl.finish(data, d4rl.reward_factor(reward_scaling, None, returns, path))
+
+
+def environment(name: str) -> Callable[[], gymnasium.Env] | None:
+    """A function that makes the environment `name` with actions in [-1, 1]; None where the name is empty.
+
+    Raises:
+      UserError: it cannot be made, has no step limit, or its action space is not a finite box of one axis.
+    """
+    if not name:
+        return None
+
+    def make():
+        return unit_box(gymnasium.make(name))
+
+    try:
+        env = make()
+    except gymnasium.error.Error as error:
+        raise UserError(f"config.env is {name!r}, which gymnasium cannot make ({error}).") from error
+    if env.spec is None or env.spec.max_episode_steps is None:
+        raise UserError(f"config.env is {name!r}, which has no step limit; register it with max_episode_steps.")
+    env.close()
+    return make
+
+
+def unit_box(env: gymnasium.Env) -> gymnasium.Env:
+    """The environment with flat observations and with actions in [-1, 1].
+
+    Raises:
+      UserError: its action space is not a finite box of one axis.
+    """
+    if not isinstance(env.observation_space, gymnasium.spaces.Box):
+        env = gymnasium.wrappers.FlattenObservation(env)
+    space = env.action_space
+    _require_box(space)
+    if np.all(space.low == -1) and np.all(space.high == 1):
+        return env
+    return gymnasium.wrappers.RescaleAction(env, np.float32(-1), np.float32(1))
+
+
+def unit_actions(actions: np.ndarray, space: gymnasium.spaces.Box | None) -> np.ndarray:
+    """Actions `[rows, A]` of a box, mapped to [-1, 1].
+
+    Raises:
+      UserError: the space is not a finite box of one axis.
+    """
+    if space is None:
+        return actions
+    _require_box(space)
+    if actions.shape[1:] != space.shape:
+        return actions  # of another task, which the suite finds and names
+    center, half = (space.high + space.low) / 2, (space.high - space.low) / 2
+    return ((actions - center) / half).astype(np.float32)
+
+
+def _require_box(space):
+    box = isinstance(space, gymnasium.spaces.Box) and len(space.shape) == 1
+    if not (box and np.isfinite(space.low).all() and np.isfinite(space.high).all()):
+        raise UserError(f"The action space {space} is not a finite box of one axis, which this method needs.")

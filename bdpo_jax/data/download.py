@@ -1,0 +1,86 @@
+"""Files from the network: whole, checked and remembered, or one sentence on what to do by hand."""
+
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pooch
+
+from bdpo_jax.types import UserError
+
+RETRIES = 2  # further attempts per mirror, with pauses of 1, 2, ... seconds
+TIMEOUT = 30  # seconds without a byte
+
+
+def fetch(urls: Sequence[str], path: Path, check: Callable[[Path], object], timeout: float = TIMEOUT) -> Path:
+    """Downloads a file from the first of `urls` that gives a good one.
+
+    It arrives in a folder of its own beside `path`, is checked there and moved in one step, so that `path` is whole
+    or absent, whatever happens. Its SHA-256 is kept in `path.sha256`; a later download must have the same.
+
+    Args:
+      urls: where it may be.
+      path: where it is to be.
+      check: called with the downloaded file; raises a `UserError` if it is not what it should be.
+      timeout: seconds that a server may be silent.
+
+    Returns:
+      `path`.
+
+    Raises:
+      UserError: no URL gave a good file; names each with its reason, the place for a copy, and the config key.
+    """
+    reasons = []
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".download-") as folder:
+            for number, url in enumerate(urls):
+                part = Path(folder, str(number), path.name)
+                try:
+                    _retrieve(url, part, timeout)
+                    check(part)
+                    _remember(part, path)
+                except Exception as error:
+                    reasons.append(f"{url}: {_reason(error).replace(str(part), 'what came')}")
+                    continue
+                os.replace(part, path)
+                return path
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror}); set $D4RL_DATASET_DIR elsewhere.") from error
+    raise UserError(
+        f"The download of {path.name} failed ({'; '.join(reasons)}): put a copy of the file into {path.parent}, or let "
+        "dataset_path name one (--config.dataset_path=FILE), or set other mirrors."
+    )
+
+
+def _retrieve(url: str, path: Path, timeout: float) -> None:
+    downloader = pooch.HTTPDownloader(progressbar=True, timeout=timeout)
+    base, _, remote = url.rpartition("/")
+    # No hash: it may be unknown, and is compared afterwards.
+    source = pooch.create(path.parent, base_url=base + "/", registry={remote: None}, retry_if_failed=RETRIES)
+    pooch.get_logger().setLevel("WARNING")
+    Path(source.fetch(remote, downloader=downloader)).rename(path)
+
+
+def _remember(part: Path, path: Path) -> None:
+    """Compares the file with the checksum of its first download, or notes it."""
+    record = path.with_name(path.name + ".sha256")
+    found = pooch.file_hash(part)
+    if not record.exists():
+        record.write_text(f"{found}  {path.name}\n")
+        return
+    known = record.read_text().split()[0]
+    if found != known:
+        raise UserError(f"its SHA-256 is {found}, not {known} as recorded in {record} (remove that to accept it)")
+
+
+def _reason(error: BaseException) -> str:
+    response = getattr(error, "response", None)
+    if response is not None:
+        return f"HTTP status {response.status_code}"
+    if isinstance(error, UserError):
+        return str(error).rstrip(".")
+    while error.__cause__ is not None or error.__context__ is not None:
+        error = error.__cause__ or error.__context__
+    return f"{type(error).__name__} {error}".strip()

@@ -1,0 +1,65 @@
+"""python -m bdpo_jax.score WORKDIR [--episodes 20] [--backend mujoco] [--policy actor] [--candidates 10] [--seed 0]
+
+Scores the policy of a run by fresh episodes: return and normalised score with 95% bootstrap intervals, and what the
+simulation cost.
+"""
+
+import argparse
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+
+from bdpo_jax import envs, evaluation, suites
+from bdpo_jax.deployment import load_policy
+from bdpo_jax.types import UserError
+from bdpo_jax.workdir import read_config
+
+
+def score(workdir: str, episodes: int, seed: int, policy: str, candidates: int | None, backend: str, step: int | None):
+    """Returns the text of the command's output.
+
+    Raises:
+      UserError: no run or checkpoint there, or its task has no environment.
+    """
+    config = SimpleNamespace(**read_config(workdir))
+    config.backend = backend or getattr(config, "backend", "mujoco")
+    make = suites.environment(config)
+    if make is None:
+        raise UserError(f"The run in {workdir} has no environment to be scored in; its config's env is empty.")
+    act = load_policy(workdir, step, candidates, policy)
+    found = evaluation.evaluate(act, make, episodes, seed)
+    lines = [f"{policy} of {workdir} in {config.task} ({config.backend}), {episodes} episodes, seed {seed}"]
+    low, high = evaluation.bootstrap_interval(found.returns)
+    lines.append(f"return {found.returns.mean():.2f}, 95% interval {low:.2f} to {high:.2f}")
+    if config.suite == "d4rl":
+        scores = envs.normalized_score(config.task, found.returns)
+        low, high = evaluation.bootstrap_interval(scores)
+        lines.append(f"normalized score {scores.mean():.1f}, 95% interval {low:.1f} to {high:.1f}")
+    if "success" in found.infos[0]:
+        lines.append(f"success {np.mean([float(info['success']) for info in found.infos]):.0%}")
+    lines.append(
+        f"mean length {found.lengths.mean():.0f}; {found.env_ms_per_step:.3f} ms per environment step, "
+        f"{found.policy_share:.0%} of the time in the policy (compilation included)"
+    )
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m bdpo_jax.score", description="Scores the policy of a run.")
+    parser.add_argument("workdir", help="directory of a run")
+    parser.add_argument("--episodes", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0, help="of start states and of the policy's noise")
+    parser.add_argument("--policy", default="actor", choices=("actor", "behavior"))
+    parser.add_argument("--candidates", type=int, help="actions drawn, of which Q picks one; default: the run's own")
+    parser.add_argument("--backend", default="", choices=("", *envs.BACKENDS), help="default: the run's own")
+    parser.add_argument("--step", type=int, help="which kept checkpoint; default: the latest")
+    options = parser.parse_args(arguments)
+    try:
+        print(score(**vars(options)))
+    except UserError as error:
+        sys.exit(f"Error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,228 @@
+"""Data from elsewhere: files of one's own, Minari's and OGBench's."""
+
+import json
+
+import gymnasium
+import h5py
+import numpy as np
+import pytest
+
+from bdpo_jax import suites, training
+from bdpo_jax.data import custom, d4rl
+from bdpo_jax.types import UserError
+from configs import custom as config_file
+
+TINY = {
+    "actor_widths": (8,), "value_widths": (8,), "ensemble_size": 2, "actor_samples": 2, "batch_size": 8,
+    "pretrain_steps": 4, "train_steps": 5, "value_warmup_steps": 0, "log_every": 5, "eval_episodes": 2,
+    "final_episodes": 0, "greedy_candidates": 2,
+}  # fmt: skip
+
+
+def pendulum_rows(rows=60, episode=20):
+    random = np.random.default_rng(0)
+    return {
+        "observations": random.normal(size=(rows, 3)).astype(np.float32),
+        "actions": random.uniform(-2, 2, (rows, 1)).astype(np.float32),
+        "rewards": random.normal(size=rows),
+        "terminals": np.zeros(rows, bool),
+        "timeouts": np.arange(1, rows + 1) % episode == 0,
+    }
+
+
+def save(path, arrays):
+    if path.suffix == ".npz":
+        np.savez(path, **arrays)
+    else:
+        with h5py.File(path, "w") as file:
+            for key, value in arrays.items():
+                file[key] = value
+    return str(path)
+
+
+@pytest.mark.parametrize("name", ["own.npz", "own.hdf5"])
+def test_a_file_of_ones_own_is_read_by_d4rls_rules(tmp_path, name):
+    arrays = pendulum_rows()
+    space = gymnasium.make("Pendulum-v1").action_space
+    data = custom.load(save(tmp_path / name, arrays), "none", space)
+    expected = d4rl.transitions({**arrays, "actions": arrays["actions"] / 2}, 1000)
+    np.testing.assert_allclose(data.actions, expected.actions, atol=1.1e-5)
+    np.testing.assert_array_equal(data.next_observations, expected.next_observations)
+    returns = arrays["rewards"].reshape(3, 20).sum(axis=1)
+    scaled = custom.load(str(tmp_path / name), "auto", space)
+    np.testing.assert_allclose(scaled.rewards, data.rewards * 1000 / (returns.max() - returns.min()), rtol=1e-4)
+
+
+def test_stored_next_observations_keep_every_row(tmp_path):
+    arrays = pendulum_rows()
+    arrays["next_observations"] = arrays["observations"] + 1
+    arrays["actions"] /= 2
+    data = custom.load(save(tmp_path / "own.npz", arrays), "none")
+    assert data.size == 60
+    np.testing.assert_array_equal(data.next_observations, arrays["observations"] + 1)
+
+
+def test_a_run_on_ones_own_file_is_scored_in_ones_own_environment(tmp_path):
+    config = config_file.get_config(save(tmp_path / "swing.npz", pendulum_rows()))
+    config.update({**TINY, "env": "Pendulum-v1"})
+    results = training.run(config, tmp_path / "run")
+    assert results["task"] == "swing"
+    for policy in ("bdpo", "behavior", "behavior_best_of"):
+        scores = results["scores"][policy]
+        assert list(scores["lengths"]) == [200, 200] and (np.array(scores["returns"]) < 0).all()
+    assert results["return"] == results["scores"]["bdpo"]["return"]
+
+
+def test_without_an_environment_nothing_is_scored_and_the_run_says_so(tmp_path):
+    arrays = pendulum_rows()
+    arrays["actions"] /= 2
+    config = config_file.get_config(save(tmp_path / "swing.npz", arrays))
+    config.update(TINY)
+    results = training.run(config, tmp_path / "run")
+    assert "nothing was scored" in results["summary"] and results["scores"] == {}
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["step"] == 9
+
+
+def test_the_cited_policy_steps_its_environment_in_the_environments_own_units():
+    env = custom.environment("Pendulum-v1")()
+    assert env.action_space.low == -1 and env.action_space.high == 1
+    env.reset(seed=0)
+    bare = gymnasium.make("Pendulum-v1")
+    bare.reset(seed=0)
+    ours, theirs = env.step(np.array([0.5], np.float32)), bare.step(np.array([1.0], np.float32))
+    np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-6)
+
+
+class Endless(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(-1, 1, (3,))
+    action_space = gymnasium.spaces.Box(-1, 1, (1,))
+
+
+def test_bad_files_and_environments_are_one_sentence(tmp_path):
+    arrays = pendulum_rows()
+    arrays["actions"] /= 2
+    with pytest.raises(UserError, match="set dataset_path"):
+        suites.make(config_file.get_config())
+    missing = {key: value for key, value in arrays.items() if key != "timeouts"}
+    with pytest.raises(UserError, match="neither timeouts nor next_observations"):
+        custom.load(save(tmp_path / "a.npz", missing))
+    with pytest.raises(UserError, match="lacks the key rewards"):
+        custom.load(save(tmp_path / "b.npz", {key: value for key, value in arrays.items() if key != "rewards"}))
+    (tmp_path / "c.npz").write_bytes((tmp_path / "a.npz").read_bytes()[:200])
+    with pytest.raises(UserError, match="not a readable npz file"):
+        custom.load(str(tmp_path / "c.npz"))
+    with pytest.raises(UserError, match="'Pendulam-v1', which gymnasium cannot make"):
+        custom.environment("Pendulam-v1")
+    gymnasium.register("bdpo-tests/Endless-v0", Endless)
+    with pytest.raises(UserError, match="no step limit"):
+        custom.environment("bdpo-tests/Endless-v0")
+    with pytest.raises(UserError, match="not a finite box"):
+        custom.environment("CartPole-v1")
+    config = config_file.get_config(save(tmp_path / "wide.npz", {**arrays, "observations": np.ones((60, 4))}))
+    config.env = "Pendulum-v1"
+    with pytest.raises(UserError, match="4 wide, those of Pendulum-v1 3"):
+        suites.make(config)
+
+
+def test_names_of_configs():
+    config = config_file.get_config("minari:mujoco/hopper/medium-v0,quick")
+    assert (config.suite, config.task, config.ensemble_size) == ("minari", "mujoco/hopper/medium-v0", 4)
+    config = config_file.get_config("ogbench:antmaze-large-navigate-singletask-task1-v0")
+    assert (config.suite, config.max_q_backup) == ("ogbench", True)
+    config = config_file.get_config("folder/mine.hdf5")
+    assert (config.suite, config.task, config.dataset_path) == ("file", "mine", "folder/mine.hdf5")
+
+
+@pytest.fixture
+def minari_folder(tmp_path, monkeypatch):
+    pytest.importorskip("minari", reason="the extra minari is not installed")
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    from bdpo_jax.data import minari
+
+    minari._dataset.cache_clear()
+    yield tmp_path
+    minari._dataset.cache_clear()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_dataset_of_minaris_own_writer(minari_folder):
+    import minari as package
+
+    from bdpo_jax.data import minari
+
+    collector = package.DataCollector(gymnasium.make("Pendulum-v1", max_episode_steps=30))
+    collector.action_space.seed(0)
+    seen = []
+    for seed in range(3):
+        observation, _ = collector.reset(seed=seed)
+        done = False
+        while not done:
+            action = collector.action_space.sample()
+            following, reward, terminated, truncated, _ = collector.step(action)
+            seen.append((observation, action, reward, following))
+            observation, done = following, terminated or truncated
+    collector.create_dataset("tests/pendulum-v0", eval_env="Pendulum-v1")
+
+    data = minari.load("tests/pendulum-v0", "none")
+    observations, actions, rewards, following = (np.array(column) for column in zip(*seen, strict=True))
+    assert data.size == 90 and not data.terminals.any()
+    np.testing.assert_allclose(data.observations, observations, rtol=1e-6)
+    np.testing.assert_allclose(data.next_observations, following, rtol=1e-6)
+    np.testing.assert_allclose(data.actions, actions / 2, atol=2e-5)
+    np.testing.assert_allclose(data.rewards, rewards, rtol=1e-6)
+    config = config_file.get_config("minari:tests/pendulum-v0")
+    config.update(TINY)
+    results = training.run(config, minari_folder / "run")
+    assert list(results["scores"]["bdpo"]["lengths"]) == [200, 200]
+
+
+def test_a_missing_minari_dataset_is_one_sentence(minari_folder, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    from bdpo_jax.data import minari
+
+    with pytest.raises(UserError, match="minari download no/such-v0"):
+        minari.load("no/such-v0")
+
+
+@pytest.fixture
+def ogbench_file(tmp_path):
+    """Two trajectories of five states in the layout of OGBench's files."""
+    pytest.importorskip("ogbench", reason="the extra ogbench is not installed")
+    random = np.random.default_rng(0)
+    arrays = {
+        "observations": random.normal(size=(10, 29)).astype(np.float32),
+        "actions": random.uniform(-1, 1, (10, 8)).astype(np.float32),
+        "terminals": np.array([0, 0, 0, 0, 1] * 2, bool),
+        "qpos": random.normal(size=(10, 15)).astype(np.float32),
+        "qvel": random.normal(size=(10, 14)).astype(np.float32),
+    }
+    for name in ("maze.npz", "maze-val.npz"):
+        np.savez(tmp_path / name, **arrays)
+    return tmp_path / "maze.npz", arrays
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_file_in_ogbenchs_layout(ogbench_file):
+    from bdpo_jax.data import ogbench
+
+    path, arrays = ogbench_file
+    name = "antmaze-medium-navigate-singletask-task1-v0"
+    data = ogbench.load(name, str(path))
+    rows = [0, 1, 2, 3, 5, 6, 7, 8]
+    np.testing.assert_array_equal(data.observations, arrays["observations"][rows])
+    np.testing.assert_array_equal(data.next_observations, arrays["observations"][[row + 1 for row in rows]])
+    np.testing.assert_array_equal(data.rewards, -np.ones(8))
+    np.testing.assert_array_equal(data.terminals, np.zeros(8))
+    env = ogbench.environment(name)()
+    observation, _ = env.reset(seed=0)
+    assert observation.shape == (29,) and env.action_space.shape == (8,)
+    assert "success" in env.step(env.action_space.sample())[4]
+
+
+def test_ogbench_tasks_without_rewards_are_refused(ogbench_file):
+    from bdpo_jax.data import ogbench
+
+    with pytest.raises(UserError, match="single-task form"):
+        ogbench.load("antmaze-medium-navigate-v0", str(ogbench_file[0]))
+    with pytest.raises(UserError, match="OGBench cannot load"):
+        ogbench.load("antmaze-medium-navigate-singletask-task1-v0", "/nowhere/maze.npz")
