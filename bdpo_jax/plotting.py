@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
-from matplotlib.colors import Normalize
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Polygon, Rectangle
 
@@ -279,4 +279,43 @@ def maze_values(
     low, high = walls.min(axis=0) - half, walls.max(axis=0) + half
     _square(axes, (low[0], high[0], low[1], high[1]), title, caption)
     _colorbar(figure, axes, norm, "value")
+    _save(figure, path)
+
+
+def dataset(
+    path: str | os.PathLike,
+    title: str,
+    returns: np.ndarray,
+    lengths: np.ndarray,
+    rewards: np.ndarray,
+    actions: np.ndarray,
+    positions: np.ndarray | None = None,
+) -> None:
+    """Histograms of a dataset.
+
+    Args:
+      path: PNG file, replaced at once.
+      returns: `[episodes]`.
+      lengths: `[episodes]`.
+      rewards: `[rows]`.
+      actions: `[rows, action_dim]`; one line per dimension.
+      positions: `[rows, 2]`, drawn as a density where given.
+    """
+    count = 4 if positions is None else 5
+    figure = Figure(figsize=(3.4 * count, 3.2), layout="constrained")
+    figure.suptitle(title, fontsize=12)
+    panels = figure.subplots(1, count)
+    for axes, name, values in zip(panels, ("return", "length", "reward"), (returns, lengths, rewards), strict=False):
+        axes.hist(values, bins=40, color="C0")
+        axes.set_title(f"{name} per {'row' if name == 'reward' else 'episode'}", fontsize=10)
+    panels[2].set_yscale("log")
+    for column in actions.T:
+        panels[3].hist(column, bins=60, histtype="step", density=True)
+    panels[3].set_title("actions, a line per dimension", fontsize=10)
+    if positions is not None:
+        panels[4].hist2d(*positions.T, bins=80, cmap=_ENERGY, norm=LogNorm())
+        panels[4].set_aspect("equal")
+        panels[4].set_title("positions", fontsize=10)
+    for axes in panels:
+        axes.tick_params(labelsize=8)
     _save(figure, path)

@@ -19,6 +19,15 @@ from bdpo_jax.types import UserError
 ACTION_BOUND = 1 - 1e-5  # keeps actions off the edge of the box, as in the released code
 
 
+# Mean returns of a random and of an expert policy, as D4RL fixed them.
+REFERENCE_SCORES = {
+    "halfcheetah": (-280.178953, 12135.0),
+    "hopper": (-20.272305, 3234.3),
+    "walker2d": (1.629008, 4592.3),
+    "antmaze": (0.0, 1.0),
+}
+
+
 class Task(NamedTuple):
     """Where a task's data lies (`folder` is the one on D4RL's host) and how long its episodes may be."""
 

@@ -25,14 +25,6 @@ BACKENDS = ("mujoco", "gymnasium", "d4rl")
 _RUNNERS = {"halfcheetah": HalfCheetahEnv, "hopper": HopperEnv, "walker2d": Walker2dEnv}
 _GYMNASIUM = {"halfcheetah": "HalfCheetah-v4", "hopper": "Hopper-v4", "walker2d": "Walker2d-v4"}
 
-# Mean returns of a random and of an expert policy, as D4RL fixed them.
-_REFERENCE_SCORES = {
-    "halfcheetah": (-280.178953, 12135.0),
-    "hopper": (-20.272305, 3234.3),
-    "walker2d": (1.629008, 4592.3),
-    "antmaze": (0.0, 1.0),
-}
-
 
 def make(task: str, backend: str = "mujoco", render_mode: str | None = None) -> gymnasium.Env:
     """A fresh environment of a task, with its step limit.
@@ -100,7 +92,7 @@ def reference_scores(task: str) -> tuple[float, float] | None:
     Raises:
       UserError: unknown task.
     """
-    return _REFERENCE_SCORES.get(_robot(task))
+    return d4rl.REFERENCE_SCORES.get(_robot(task))
 
 
 def normalized_score(task: str, returns: np.ndarray) -> np.ndarray:

@@ -1,0 +1,143 @@
+"""python -m bdpo_jax.data.inspect TASK|FILE [--dataset_path FILE|FOLDER] [--picture facts.png]
+
+Facts about a dataset in D4RL's format (HDF5 or npz), what is suspicious in it, and a picture of its distributions.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from bdpo_jax.data import d4rl, files
+from bdpo_jax.types import UserError
+
+SATURATED = 0.99  # |action| from which a motor counts as being at its limit
+JUMP = 20.0  # times the median step of an observation, beyond which two rows are hardly of one trajectory
+
+
+def facts(raw: dict, max_episode_steps: int, family: str = "locomotion") -> dict:
+    """Numbers about the arrays of `files.read`.
+
+    Args:
+      raw: the arrays.
+      max_episode_steps: the environment's limit; used only without `timeouts`.
+      family: "antmaze" where terminals lie inside episodes and observations begin with a position.
+
+    Returns:
+      sizes, `returns` and `lengths` of the complete episodes, counts, the share of `saturated` actions and of those
+      `outside` the box per row, and `suspicious`, a list of sentences.
+    """
+    terminals = raw["terminals"]
+    timeouts = raw.get("timeouts", np.zeros_like(terminals))
+    returns, lengths = d4rl.episodes(raw, max_episode_steps, terminals_end_episodes=family != "antmaze")
+    actions, size = np.abs(raw["actions"]), len(terminals)
+    found = {
+        "rows": size,
+        "observation_dim": raw["observations"].shape[1],
+        "action_dim": raw["actions"].shape[1],
+        "transitions": d4rl.transitions(raw, max_episode_steps).size,
+        "returns": returns,
+        "lengths": lengths,
+        "terminals": int(terminals.sum()),
+        "timeouts": int(timeouts.sum()),
+        "both": int((terminals & timeouts).sum()),
+        "saturated": float((actions >= SATURATED).mean()),
+        "outside": float((actions > 1).any(axis=1).mean()),
+    }
+    return found | {"suspicious": _suspicious(raw, found, terminals, timeouts, family)}
+
+
+def _suspicious(raw, found, terminals, timeouts, family):
+    notes = []
+    rewards, size = raw["rewards"], found["rows"]
+    if rewards.min() == rewards.max():
+        notes.append(f"all rewards are {rewards[0]:g}")
+    if "timeouts" not in raw:
+        notes.append("there is no key timeouts: episodes are cut by counting to the step limit")
+    if found["outside"]:
+        notes.append(f"{found['outside']:.2%} of the rows have actions outside [-1, 1]")
+    rows = np.concatenate([raw["observations"], raw["actions"]], axis=1)
+    duplicates = size - len(np.unique(rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1])))))
+    if duplicates:
+        notes.append(f"{duplicates} rows repeat an earlier row's observation and action")
+    if found["both"] and family != "antmaze":
+        notes.append(f"{found['both']} rows are terminal and timed out: D4RL drops them, the terminal is lost")
+    # A jump from a row to the next shows where a trajectory really ends.
+    leaps = np.linalg.norm(np.diff(raw["observations"][:, : 2 if family == "antmaze" else None], axis=0), axis=1)
+    jumps = leaps > JUMP * max(float(np.median(leaps)), 1e-6)
+    ends = (timeouts if family == "antmaze" else terminals | timeouts)[:-1]
+    if family == "antmaze" and (jumps & ~ends).any():
+        notes.append(
+            f"{int((jumps & ~ends).sum())} jumps of the position lie inside episodes and "
+            f"{int((ends & ~jumps).sum())} of {int(ends.sum())} time-outs have none: the time-outs are out of step with the trajectories"
+        )
+    elif family != "antmaze" and (jumps & ~ends).any():
+        notes.append(
+            f"{int((jumps & ~ends).sum())} steps inside episodes are {JUMP:g} times longer than the median: "
+            "an end may be missing there"
+        )
+    return notes
+
+
+def report(name: str, found: dict, reference: tuple[float, float] | None) -> str:
+    """The facts as text; `reference` are the (random, expert) returns of a normalised score."""
+
+    def spread(values, digits):
+        low, first, middle, third, high = np.percentile(values, [0, 25, 50, 75, 100])
+        numbers = (values.mean(), low, first, middle, third, high)
+        mean, low, first, middle, third, high = (f"{number:.{digits}f}" for number in numbers)
+        return f"mean {mean}; min {low}, quartiles {first} {middle} {third}, max {high}"
+
+    lines = [
+        name,
+        f"rows         {found['rows']}, of which {found['transitions']} are transitions with a known successor",
+        f"widths       observations {found['observation_dim']}, actions {found['action_dim']}",
+        f"episodes     {len(found['returns'])} complete",
+        f"returns      {spread(found['returns'], 2)}",
+        f"lengths      {spread(found['lengths'], 0)}",
+    ]
+    if reference is not None:
+        # In antmaze data an episode goes on at the goal and is paid again; its score counts once.
+        returns = np.minimum(found["returns"], 1) if reference == (0, 1) else found["returns"]
+        scores = 100 * (returns - reference[0]) / (reference[1] - reference[0])
+        lines.append(f"normalized   {spread(scores, 1)}")
+    lines += [
+        f"ends         {found['terminals']} terminal rows, {found['timeouts']} timed out, {found['both']} both",
+        f"actions      {found['saturated']:.2%} of the components at {SATURATED} or beyond",
+    ]
+    lines += [f"suspicious   {note}" for note in found["suspicious"]] or ["suspicious   nothing found"]
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m bdpo_jax.data.inspect", description=__doc__.splitlines()[2])
+    parser.add_argument("name", help="a D4RL task, or a file in D4RL's format")
+    parser.add_argument("--dataset_path", default="", help="the task's file or its folder; default: D4RL's cache")
+    parser.add_argument("--max_episode_steps", type=int, default=1000, help="of a file without timeouts")
+    parser.add_argument("--picture", type=Path, help="default: NAME.png in the working directory")
+    options = parser.parse_args(arguments)
+    name, limit, family, reference = options.name, options.max_episode_steps, "locomotion", None
+    try:
+        path = Path(name)
+        if not path.exists():
+            task = d4rl.TASKS[name]
+            path, limit, family = d4rl.find(name, options.dataset_path), task.max_episode_steps, task.family
+            reference = d4rl.REFERENCE_SCORES[name.split("-")[0]]
+        elif path.name.startswith("Ant_maze"):
+            family = "antmaze"
+        raw = files.read(path)
+        found = facts(raw, limit, family)
+    except UserError as error:
+        sys.exit(f"Error: {error}")
+    print(report(f"{name} ({path})" if name != str(path) else name, found, reference))
+    from bdpo_jax import plotting  # below the data in the house: only this command draws
+
+    picture = options.picture or Path(Path(name).stem + ".png")
+    positions = raw["observations"][:, :2] if family == "antmaze" else None
+    plotting.dataset(picture, name, found["returns"], found["lengths"], raw["rewards"], raw["actions"], positions)
+    print(f"Picture: {picture}")
+
+
+if __name__ == "__main__":
+    main()
