@@ -66,6 +66,26 @@ def test_an_episode_does_not_depend_on_its_company():
     assert len(set(many.returns)) == 5
 
 
+def test_the_number_of_threads_changes_no_result():
+    def policy(observations, key):
+        return np.sin(7 * observations[:, :6])
+
+    alone, *others = (evaluate(policy, "halfcheetah-medium-v2", 5, seed=2, workers=n) for n in (1, 2, 5, 16))
+    for other in others:
+        np.testing.assert_array_equal(alone.returns, other.returns)
+        np.testing.assert_array_equal(alone.lengths, other.lengths)
+    assert 0 < alone.policy_share < 1 and alone.env_ms_per_step > 0
+
+
+def test_an_error_in_a_thread_reaches_the_caller():
+    class Broken(Countdown):
+        def step(self, action):
+            raise RuntimeError("the simulation broke")
+
+    with pytest.raises(RuntimeError, match="the simulation broke"):
+        evaluate(zero_policy, Broken, 4, seed=0, workers=2)
+
+
 def test_a_compiled_random_policy_is_reproducible_and_compiled_once():
     traces = []
 

@@ -55,7 +55,7 @@ def test_time_outs_out_of_step_in_antmaze():
     assert inspect.facts(raw, 700, "antmaze")["suspicious"] == []
     raw["timeouts"] = np.roll(raw["timeouts"], 2)
     (note,) = inspect.facts(raw, 700, "antmaze")["suspicious"]
-    assert note.startswith("5 jumps of the position lie inside episodes and 5 of 5 time-outs have none")
+    assert note.startswith("5 jumps of the position lie inside episodes, 5 of 5 time-outs have none")
 
 
 def test_the_command_prints_and_draws(tmp_path, capsys):

@@ -68,9 +68,10 @@ def _suspicious(raw, found, terminals, timeouts, family):
     jumps = leaps > JUMP * max(float(np.median(leaps)), 1e-6)
     ends = (timeouts if family == "antmaze" else terminals | timeouts)[:-1]
     if family == "antmaze" and (jumps & ~ends).any():
+        inside, without = int((jumps & ~ends).sum()), int((ends & ~jumps).sum())
         notes.append(
-            f"{int((jumps & ~ends).sum())} jumps of the position lie inside episodes and "
-            f"{int((ends & ~jumps).sum())} of {int(ends.sum())} time-outs have none: the time-outs are out of step with the trajectories"
+            f"{inside} jumps of the position lie inside episodes, {without} of {int(ends.sum())} time-outs have none: "
+            "the time-outs are out of step with the trajectories"
         )
     elif family != "antmaze" and (jumps & ~ends).any():
         notes.append(
