@@ -35,7 +35,7 @@ setup(
         # The original stack, for Python 3.10: docs/original-stack.md. d4rl itself is installed with --no-deps after it.
         "d4rl": [
             "gym==0.23.1",
-            "free-mujoco-py==2.1.6",
+            'free-mujoco-py==2.1.6; python_version < "3.11"',
             "Cython==0.29.37",
             "cffi==1.17.1",
             "numpy==1.26.4",

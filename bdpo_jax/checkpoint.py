@@ -1,7 +1,9 @@
 """Checkpoints: whole or absent, written in the background, restored bit for bit."""
 
+import errno
 import logging
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +132,9 @@ class Checkpointer:
         leaves = {name: leaf for name, leaf in _on_host(state).items() if leaf.size}
         record = plain({"leaves": signature, "extra": extra or {}})
         with writing(self.directory / str(step), latest):
+            # Found out by its threads, a full disk fills the screen with their tracebacks.
+            if shutil.disk_usage(self.directory).free < sum(leaf.nbytes for leaf in leaves.values()):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             # Orbax copies host arrays before its save returns; a test holds it to that.
             self._manager.save(
                 step,

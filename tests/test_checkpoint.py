@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import jax
@@ -259,3 +260,18 @@ def test_orbax_is_silent_and_other_programs_logs_are_not(tmp_path, caplog):
     assert not caplog.records
     absl_logging.info("heard")
     assert [record.message for record in caplog.records] == ["heard"]
+
+
+def test_a_disk_without_room_is_found_before_anything_is_written(tmp_path, monkeypatch):
+    leaves = {"a": jnp.zeros(100, jnp.float32), "b": jnp.zeros(50, jnp.int32)}
+    room = [600]
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=room[0]))
+    with Checkpointer(tmp_path) as checkpointer:
+        checkpointer.save(1, leaves)
+        checkpointer.wait()
+        room[0] = 599
+        with pytest.raises(UserError, match="the disk is full.*last complete checkpoint is at step 1"):
+            checkpointer.save(2, leaves)
+        room[0] = 600
+        checkpointer.save(3, leaves)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "3"]

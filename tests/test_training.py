@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from bdpo_jax import load_policy, training
+from bdpo_jax import load_policy, score, training
 from bdpo_jax.types import UserError
 from configs import pointmass
 
@@ -79,6 +79,20 @@ def test_a_run_leaves_results_progress_and_a_policy(whole):
     single, batch = policy(np.zeros(2)), policy(np.zeros((5, 2)))
     assert single.shape == (2,) and batch.shape == (5, 2)
     assert np.all(np.abs(batch) <= 1)
+
+
+def test_the_score_command(whole, capsys, tmp_path):
+    workdir, _ = whole
+    score.main([str(workdir), "--episodes", "3", "--seed", "5"])
+    first = capsys.readouterr().out
+    score.main([str(workdir), "--episodes", "3", "--seed", "5", "--policy", "behavior", "--candidates", "1"])
+    second = capsys.readouterr().out
+    for text, name in ((first, "actor"), (second, "behavior")):
+        assert text.startswith(f"{name} of {workdir} in pointmass (mujoco), 3 episodes, seed 5\nreturn -")
+        assert "success" in text and "ms per environment step" in text
+    assert first.splitlines()[1] != second.splitlines()[1]
+    with pytest.raises(SystemExit, match=f"Error: .*{tmp_path}"):
+        score.main([str(tmp_path)])
 
 
 class StopAfter:
