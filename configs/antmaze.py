@@ -5,7 +5,7 @@ python launch.py --config=configs/antmaze.py:antmaze-large-play-v0,paper   # Tab
 python launch.py --config=configs/antmaze.py:antmaze-umaze-v0,quick        # laptop-sized
 """
 
-from configs import base
+from configs import base, locomotion
 
 # maze: (rho, eta) as printed in Table 3, and as released
 VALUES = {
@@ -34,17 +34,13 @@ def get_config(arg: str = "antmaze-umaze-v0"):
     if maze == "antmaze-umaze-diverse":
         c.greedy_candidates = 1
     if variant == "quick":
-        c.actor_widths = (128,) * 3
-        c.value_widths = (128,) * 3
-        c.ensemble_size = 5
-        c.behavior_lr = 1e-3
-        c.actor_lr = 1e-4
-        c.value_lr = 1e-3
-        c.pretrain_steps = 40_000
-        c.train_steps = 40_000
-        c.value_warmup_steps = 5_000
+        locomotion.quick(c)
+        c.eta = VALUES[maze]["paper"][1]
+        c.ema_rate = 0.03
+        c.actor_samples = 4
+        c.pretrain_steps = 80_000
+        c.value_warmup_steps = 8_000
         c.evaluate_every = 20_000
-        c.eval_episodes = 50
-        c.log_every = 200
-        c.checkpoint_every = 5_000
+        c.eval_episodes = 20
+        c.final_episodes = 50
     return c

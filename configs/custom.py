@@ -31,4 +31,5 @@ def get_config(arg: str = ""):
         c.discount = 0.995
     if variant == "quick":
         locomotion.quick(c)
+        c.eta = 2.0
     return c

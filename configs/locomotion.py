@@ -12,11 +12,11 @@ halfcheetah-medium choosing the best of ten actions by so young a Q still costs 
 
 from configs import base
 
-# robot: (rho, eta) as printed in Table 3, and as released
+# robot: (rho, eta) as printed in Table 3, as released, and for the laptop
 VALUES = {
-    "halfcheetah": {"paper": (0.5, 0.5), "released": (0.5, 0.05)},
-    "hopper": {"paper": (2.0, 2.0), "released": (2.0, 0.2)},
-    "walker2d": {"paper": (1.0, 1.0), "released": (1.0, 0.15)},
+    "halfcheetah": {"paper": (0.5, 0.5), "released": (0.5, 0.05), "quick": (1.0, 20.0)},
+    "hopper": {"paper": (2.0, 2.0), "released": (2.0, 0.2), "quick": (2.0, 2.0)},
+    "walker2d": {"paper": (1.0, 1.0), "released": (1.0, 0.15), "quick": (1.0, 1.5)},
 }
 
 
@@ -27,7 +27,7 @@ def get_config(arg: str = "hopper-medium-v2"):
     c = base.get_config()
     c.suite = "d4rl"
     c.task = task
-    c.rho, c.eta = VALUES[robot]["paper" if variant == "paper" else "released"]
+    c.rho, c.eta = VALUES[robot][variant]
     c.actor_widths = (256,) * 4
     if task == "hopper-medium-v2":
         c.ensemble_size = 20
@@ -37,26 +37,29 @@ def get_config(arg: str = "hopper-medium-v2"):
 
 
 def quick(c) -> None:
-    """Laptop-sized: 128x3 networks, ensembles of 4, 4 action samples, 15,000 + 14,000 updates.
+    """Laptop-sized: 128x3 networks, ensembles of 4, 2 action samples, 60,000 + 40,000 updates, no selection.
 
-    So few updates need larger steps, faster averages and a stronger penalty than the full budget, values that have
-    nearly settled before the actor follows them (they rise for about 1 / (ema_rate (1 - discount)) updates), and
-    layer norm in Q: without it the best of ten actions by a young Q is among the worst in halfcheetah-medium.
+    So few updates need larger steps that decay to nothing, faster averages and a stronger penalty than the full budget,
+    values that have risen before the actor follows them (they do for about 1 / (ema_rate (1 - discount)) updates), and
+    layer norm in Q. The actor's own actions are taken: the best of ten by a young Q is among the worst in
+    halfcheetah-medium. The chain of 5 steps ends in a kernel that is much wider than such data, so that moving away
+    from them costs little KL: hence halfcheetah's eta.
     """
     c.actor_widths = (128,) * 3
     c.value_widths = (128,) * 3
     c.ensemble_size = 4
-    c.actor_samples = 4
+    c.actor_samples = 2
     c.q_layer_norm = True
-    c.eta = 10 * c.eta
+    c.greedy_candidates = 1
     c.behavior_lr = 1e-3
-    c.actor_lr = 1e-4
+    c.actor_lr = 3e-4
     c.value_lr = 1e-3
-    c.ema_rate = 0.03
-    c.pretrain_steps = 15_000
-    c.train_steps = 14_000
+    c.ema_rate = 0.02
+    c.pretrain_steps = 60_000
+    c.train_steps = 40_000
     c.value_warmup_steps = 6_000
-    c.evaluate_every = 3_000
+    c.actor_decay_steps = c.train_steps // c.actor_update_interval
+    c.evaluate_every = 10_000
     c.eval_episodes = 5
     c.final_episodes = 20
     c.log_every = 200

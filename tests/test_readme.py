@@ -1,16 +1,23 @@
 """Every Python example and command of the README works as it stands."""
 
+import importlib
 import re
 from pathlib import Path
 
 import jax
 import pytest
 
-from configs import antmaze, locomotion, pointmass, synthetic2d
+from configs import antmaze, custom, locomotion, pointmass, synthetic2d
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
-CONFIGS = {"antmaze": antmaze, "locomotion": locomotion, "pointmass": pointmass, "synthetic2d": synthetic2d}
+CONFIGS = {
+    "antmaze": antmaze,
+    "custom": custom,
+    "locomotion": locomotion,
+    "pointmass": pointmass,
+    "synthetic2d": synthetic2d,
+}
 
 
 def test_the_example_of_update_runs():
@@ -22,10 +29,18 @@ def test_the_example_of_update_runs():
     assert all(bool(jax.numpy.isfinite(leaf).all()) for leaf in jax.tree.leaves(names["states"].q.params))
 
 
-@pytest.mark.parametrize("file, arg", re.findall(r"launch\.py --config=configs/(\w+)\.py:?([\w,-]*)", README))
+@pytest.mark.parametrize("file, arg", re.findall(r"launch\.py --config=configs/(\w+)\.py:?([\w,:/.-]*)", README))
 def test_every_config_named_exists(file, arg):
     config = CONFIGS[file].get_config(arg) if arg else CONFIGS[file].get_config()
-    assert config.task == (arg.split(",")[0] or config.task)
+    named = arg.split(",")[0].removeprefix("minari:").removeprefix("ogbench:").removesuffix(".npz")
+    assert config.task == (named or config.task)
+
+
+@pytest.mark.parametrize("module", sorted(set(re.findall(r"python -m (bdpo_jax[\w.]*)", README))))
+def test_every_command_named_exists(module, capsys):
+    with pytest.raises(SystemExit) as ended:
+        importlib.import_module(module).main(["--help"])
+    assert ended.value.code == 0 and module in capsys.readouterr().out
 
 
 def test_every_setting_named_exists():
