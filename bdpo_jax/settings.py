@@ -12,6 +12,7 @@ MAY_CHANGE = (
     "log_every",
     "checkpoint_every",
     "keep_checkpoints",
+    "compilation_cache",
     "dataset_path",
     "mirrors",
     "wandb",

@@ -71,6 +71,8 @@ def run(config, workdir: str | Path) -> dict:
     check_config(config)
     if config.deterministic:  # read when the first computation starts
         os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_deterministic_ops=true"
+    if config.compilation_cache:
+        jax.config.update("jax_compilation_cache_dir", str(Path(config.compilation_cache).expanduser()))
     suite = suites.make(config)
     with Workdir(workdir, config, MAY_CHANGE) as directory:
         return Run(config, directory, suite).run()

@@ -72,6 +72,7 @@ def get_config() -> ConfigDict:
     c.checkpoint_every = 50_000  # updates
     c.keep_checkpoints = 3  # number of checkpoints kept
     c.wandb = ""  # name of a Weights & Biases project; "": none
+    c.compilation_cache = "~/.cache/bdpo_jax"  # compiled programs, reused by later starts; "": none
     c.deterministic = False  # on GPUs, XLA's deterministic operations: a resumed run equals an unbroken one
     return c
 

@@ -241,6 +241,14 @@ def test_another_mujoco_is_met_with_one_warning(monkeypatch):
     physics.import_mujoco.cache_clear()
 
 
+def test_a_python_without_the_verified_mujoco_is_named():
+    with pytest.warns(UserWarning, match=r"Python 3\.13 has no mujoco 3\.1\.6.*Python 3\.10 to 3\.12"):
+        envs._warn_of_unsupported((3, 13))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        envs._warn_of_unsupported((3, 12))
+
+
 def test_a_missing_mujoco_is_named(monkeypatch):
     physics.import_mujoco.cache_clear()
     monkeypatch.setitem(sys.modules, "mujoco", None)

@@ -29,3 +29,14 @@ def test_a_mistake_is_one_sentence(tmp_path, arguments, sentence):
     assert done.returncode == 1
     assert sentence in done.stderr and done.stderr.startswith("Error: ") and done.stderr.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_compiled_programs_are_kept_for_the_next_start(tmp_path):
+    sizes = ("actor_widths=(8,)", "value_widths=(8,)", "ensemble_size=1", "actor_samples=1", "batch_size=8")
+    steps = ("diffusion_steps=3", "pretrain_steps=4", "train_steps=0", "log_every=4", "dataset_size=500")
+    settings = [f"--config.{setting}" for setting in (*sizes, *steps, f"compilation_cache={tmp_path / 'cache'}")]
+    assert launch(f"--workdir={tmp_path / 'first'}", *settings).returncode == 0
+    kept = {path.name for path in (tmp_path / "cache").iterdir() if path.name.endswith("-cache")}
+    assert any("pretrain" in name for name in kept)
+    assert launch(f"--workdir={tmp_path / 'second'}", *settings).returncode == 0
+    assert {path.name for path in (tmp_path / "cache").iterdir() if path.name.endswith("-cache")} == kept

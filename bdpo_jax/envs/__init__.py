@@ -126,10 +126,14 @@ def _register():
         )
 
 
+def _warn_of_unsupported(version: tuple[int, int]) -> None:
+    if version >= (3, 13):
+        warnings.warn(
+            f"Python {version[0]}.{version[1]} has no mujoco {VERIFIED_MUJOCO}, the version whose physics are D4RL's: "
+            "MuJoCo tasks need Python 3.10 to 3.12 to be scored as D4RL does.",
+            stacklevel=3,
+        )
+
+
 _register()
-if sys.version_info >= (3, 13):
-    warnings.warn(
-        f"Python {sys.version_info.major}.{sys.version_info.minor} has no mujoco {VERIFIED_MUJOCO}, the version whose "
-        "physics are D4RL's: MuJoCo tasks need Python 3.10 to 3.12 to be scored as D4RL does.",
-        stacklevel=2,
-    )
+_warn_of_unsupported(sys.version_info[:2])

@@ -1,0 +1,11 @@
+"""A home of their own for the tests: nothing of the user's is read or written, and programs compiled once are kept."""
+
+import os
+import tempfile
+from pathlib import Path
+
+HOME = Path(tempfile.gettempdir(), f"bdpo_jax-tests-{os.getuid()}")
+HOME.mkdir(exist_ok=True)
+os.environ["HOME"] = str(HOME)
+# What a run sets itself; here also for the tests of the core.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(HOME / ".cache" / "bdpo_jax"))
