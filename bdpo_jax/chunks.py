@@ -5,6 +5,7 @@ not begin or end with a cycle take single updates. Each step's batch is a functi
 """
 
 import functools
+import inspect
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,18 @@ def _batch(dataset, key, step, batch_size, phase):
     return dataset.sample(jax.random.fold_in(jax.random.fold_in(key, 10 + phase), step), batch_size)
 
 
-@functools.partial(jax.jit, static_argnames=("length", "batch_size"), donate_argnums=0)
+def _compiled(function):
+    """`function(state, dataset, key, *sizes)` compiled, and the same over a leading axis of states and keys."""
+
+    def over_members(states, dataset, keys, *sizes):
+        return jax.vmap(lambda state, key: function(state, dataset, key, *sizes))(states, keys)
+
+    sizes = tuple(range(3, len(inspect.signature(function).parameters)))
+    compiled = functools.partial(jax.jit, static_argnums=sizes, donate_argnums=0)
+    return {False: compiled(function), True: compiled(over_members)}
+
+
+@_compiled
 def _pretrain(state, dataset, key, length, batch_size):
     def body(state, _):
         batch = _batch(dataset, key, state.pretrain_step, batch_size, 0)
@@ -26,7 +38,7 @@ def _pretrain(state, dataset, key, length, batch_size):
     return bdpo.start_actor(state), metrics
 
 
-@functools.partial(jax.jit, static_argnames=("length", "batch_size"), donate_argnums=0)
+@_compiled
 def _critics(state, dataset, key, length, batch_size):
     def body(state, _):
         return bdpo.update_critics(state, _batch(dataset, key, state.step, batch_size, 1), key)
@@ -34,7 +46,7 @@ def _critics(state, dataset, key, length, batch_size):
     return jax.lax.scan(body, state, None, length=length)
 
 
-@functools.partial(jax.jit, static_argnames=("cycles", "batch_size"), donate_argnums=0)
+@_compiled
 def _cycles(state, dataset, key, cycles, batch_size):
     steps = jnp.arange(state.static.actor_update_interval)
 
@@ -45,18 +57,21 @@ def _cycles(state, dataset, key, cycles, batch_size):
     return jax.lax.scan(body, state, None, length=cycles)
 
 
-@functools.partial(jax.jit, static_argnames=("batch_size",), donate_argnums=0)
+@_compiled
 def _single(state, dataset, key, batch_size):
     return bdpo.update(state, _batch(dataset, key, state.step, batch_size, 1), key)
 
 
-def pretrain(state, dataset, key, length: int, batch_size: int):
-    """Returns the state after `length` updates of the behavior model, and a list of metrics of them in order."""
-    state, metrics = _pretrain(state, dataset, key, length, batch_size)
+def pretrain(state, dataset, key, length: int, batch_size: int, members: bool = False):
+    """Returns the state after `length` updates of the behavior model, and a list of metrics of them in order.
+
+    With `members`, `state` and `key` have a leading axis, and so have the new state and the metrics.
+    """
+    state, metrics = _pretrain[members](state, dataset, key, length, batch_size)
     return state, [metrics]
 
 
-def train(state, dataset, key, start: int, length: int, warmup: int, batch_size: int):
+def train(state, dataset, key, start: int, length: int, warmup: int, batch_size: int, members: bool = False):
     """Returns the state after the `length` training updates that follow update `start`, and a list of metrics.
 
     Args:
@@ -67,22 +82,23 @@ def train(state, dataset, key, start: int, length: int, warmup: int, batch_size:
       length: updates to do; a stretch does not pass the end of the warm-up.
       warmup: updates without the actor.
       batch_size: transitions an update.
+      members: whether `state` and `key` have a leading axis, as the new state and the metrics then have.
     """
     interval = state.static.actor_update_interval
     if start + length <= warmup:
-        state, metrics = _critics(state, dataset, key, length, batch_size)
+        state, metrics = _critics[members](state, dataset, key, length, batch_size)
         return state, [metrics]
     collected = []
     lead = min(-start % interval, length)
     cycles, rest = divmod(length - lead, interval)
     for step in range(start + 1, start + lead + 1):
-        state, metrics = _single(state, dataset, key, batch_size)
+        state, metrics = _single[members](state, dataset, key, batch_size)
         collected.append(_of_update(metrics, step % interval == 0))
     if cycles:
-        state, metrics = _cycles(state, dataset, key, cycles, batch_size)
+        state, metrics = _cycles[members](state, dataset, key, cycles, batch_size)
         collected.append(metrics)
     for _ in range(rest):  # a rest is shorter than a cycle, so the actor does not move in it
-        state, metrics = _single(state, dataset, key, batch_size)
+        state, metrics = _single[members](state, dataset, key, batch_size)
         collected.append(_of_update(metrics, False))
     return state, collected
 

@@ -7,6 +7,8 @@ from ml_collections import ConfigDict
 
 from bdpo_jax.data.dataset import unknown_name
 
+SWEPT = ("eta", "rho", "discount", "behavior_lr", "actor_lr", "value_lr", "ema_rate")  # what `sweep` may name
+
 
 def get_config() -> ConfigDict:
     """Returns the settings common to the D4RL tasks; the other files of this folder change what differs."""
@@ -21,6 +23,14 @@ def get_config() -> ConfigDict:
     c.dataset_size = 0  # number of generated transitions (2D) or episodes (point mass)
     c.reward_scaling = "auto"  # "auto": 1000 / (max - min return) in locomotion, 100 in antmaze [rel]; "none"; a number
     c.seed = 0  # of everything random in the run
+    c.dataset_seed = -1  # of generated data; -1: the run's seed
+
+    # Members: runs side by side over one dataset, each in a directory of its own
+    c.seeds = ()  # several seeds instead of one
+    c.sweep = ConfigDict(
+        {key: () for key in SWEPT}
+    )  # values of a number instead of one, --config.sweep.eta="(0.1,1.0)"
+    c.members_at_once = 0  # the others wait for their turn; 0: all at once
 
     # Method
     c.eta = 1.0  # KL strength, reward units (Table 3; per task)

@@ -45,8 +45,9 @@ def test_every_command_named_exists(module, capsys):
 
 def test_every_setting_named_exists():
     config = locomotion.get_config()
-    for name in re.findall(r"--config\.(\w+)=", README):
-        assert name in config
+    for name in re.findall(r"--config\.([\w.]+)=", README):
+        group, _, key = name.partition(".")
+        assert group in config and (not key or key in config[group])
 
 
 def test_the_test_command_is_the_one_of_ci():

@@ -9,7 +9,8 @@ import jax
 import numpy as np
 import pytest
 
-from bdpo_jax import load_policy, score, training
+from bdpo_jax import chunks, load_policy, loop, score, suites, training
+from bdpo_jax.checkpoint import Checkpointer
 from bdpo_jax.types import UserError
 from configs import pointmass
 
@@ -41,8 +42,8 @@ def tiny(**changes):
 
 def final_state(workdir, config):
     """The leaves of the last checkpoint."""
-    run = training.Run(config, type("W", (), {"path": workdir}), training.suites.make(config))
-    with training.Checkpointer(workdir / "checkpoints", read_only=True) as checkpoints:
+    run = loop.Run(config, workdir, suites.make(config))
+    with Checkpointer(workdir / "checkpoints", read_only=True) as checkpoints:
         state, _ = checkpoints.restore(run.state)
     return [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
 
@@ -99,14 +100,14 @@ class StopAfter:
     """In the place of the signal check: stops once `updates` are done."""
 
     def __init__(self, monkeypatch, updates):
-        original = training.Run.write
+        original = loop.Run.write
 
         def write(run, *inputs):
             original(run, *inputs)
             if run.done >= updates:
                 os.kill(os.getpid(), signal.SIGTERM)
 
-        monkeypatch.setattr(training.Run, "write", write)
+        monkeypatch.setattr(loop.Run, "write", write)
 
 
 @pytest.mark.parametrize("updates", [7, 11, 21])
@@ -130,9 +131,9 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(whole, tmp_path, monkeypa
         if run.done >= 21:
             raise Killed
 
-    original = training.Run.write
+    original = loop.Run.write
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(training.Run, "write", write)
+        patch.setattr(loop.Run, "write", write)
         training.run(tiny(), tmp_path)
     training.run(tiny(), tmp_path)
     assert_same(final_state(tmp_path, tiny()), final_state(whole[0], tiny()))
@@ -160,20 +161,20 @@ def test_another_run_is_refused(whole, tmp_path):
 
 
 def test_a_non_finite_loss_names_term_and_update_and_saves(tmp_path, monkeypatch):
-    original = training.chunks.train
+    original = chunks.train
 
     def broken(state, *inputs):
         q = state.q.replace(params=jax.tree.map(lambda x: x * np.nan, state.q.params))
         return original(state.replace(q=q), *inputs)
 
-    monkeypatch.setattr(training.chunks, "train", broken)
+    monkeypatch.setattr(chunks, "train", broken)
     with pytest.raises(training.NonFinite, match="q_loss became non-finite at update 8"):
         training.run(tiny(), tmp_path)
     assert (tmp_path / "nonfinite").is_dir()
 
 
 def test_a_non_finite_actor_is_found_though_the_critics_are_well(tmp_path, monkeypatch):
-    original = training.chunks.train
+    original = chunks.train
 
     def broken(state, *inputs):
         state, collected = original(state, *inputs)
@@ -182,7 +183,7 @@ def test_a_non_finite_actor_is_found_though_the_critics_are_well(tmp_path, monke
                 metrics["actor_loss"] = metrics["actor_loss"] * np.nan
         return state, collected
 
-    monkeypatch.setattr(training.chunks, "train", broken)
+    monkeypatch.setattr(chunks, "train", broken)
     # After 7 pre-training and 4 warm-up updates, the first multiple of 3 is training update 6.
     with pytest.raises(training.NonFinite, match="actor_loss became non-finite at update 13"):
         training.run(tiny(), tmp_path)

@@ -9,7 +9,7 @@ import numpy as np
 from bdpo_jax import evaluation, networks, plotting
 from bdpo_jax.agents import bdpo
 from bdpo_jax.data import d4rl, pointmass
-from bdpo_jax.suites.acting import act
+from bdpo_jax.suites.common import act, data_seed
 from bdpo_jax.suites.simulated import Simulated, task_environment
 
 
@@ -19,7 +19,7 @@ class PointMass(Simulated):
     environment = staticmethod(task_environment)
 
     def load(self):
-        self.raw = pointmass.generate(self.config.seed, self.config.dataset_size)
+        self.raw = pointmass.generate(data_seed(self.config), self.config.dataset_size)
         self.dataset = d4rl.transitions(self.raw, pointmass.MAX_EPISODE_STEPS, "the generated point mass data")
         self.returns, _ = d4rl.episodes(self.raw, pointmass.MAX_EPISODE_STEPS)
 

@@ -9,7 +9,7 @@ from bdpo_jax import envs, evaluation, networks, plotting
 from bdpo_jax.agents import bdpo
 from bdpo_jax.data import custom, d4rl, minari, ogbench
 from bdpo_jax.envs import antmaze
-from bdpo_jax.suites.acting import act
+from bdpo_jax.suites.common import act
 from bdpo_jax.types import UserError
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from bdpo_jax import diffusion, distances, networks, plotting
 from bdpo_jax.data import synthetic2d
-from bdpo_jax.suites.acting import act
+from bdpo_jax.suites.common import act, data_seed
 
 
 class Synthetic2D:
@@ -22,8 +22,8 @@ class Synthetic2D:
 
     def __init__(self, config):
         self.config = config
-        self.dataset = synthetic2d.dataset(config.task, config.dataset_size, config.seed)
-        points, energies = synthetic2d.generate(config.task, 1_000_000, config.seed + 1)
+        self.dataset = synthetic2d.dataset(config.task, config.dataset_size, data_seed(config))
+        points, energies = synthetic2d.generate(config.task, 1_000_000, data_seed(config) + 1)
         self.data = points[: self.samples], energies[: self.samples]
         self.truth, self.other_truth = (
             synthetic2d.boltzmann(points, energies, config.eta, self.samples, seed) for seed in (0, 1)

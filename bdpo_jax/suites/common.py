@@ -1,4 +1,4 @@
-"""What can be evaluated, and how it acts."""
+"""What the suites share: the policies that can be evaluated, and the seed of generated data."""
 
 import functools
 
@@ -23,3 +23,8 @@ def act(state, observations: jax.Array, key: jax.Array, name: str) -> jax.Array:
     if name == "behavior_best_of" and state.static.greedy_candidates == 1:
         how["candidates"] = BEST_OF
     return bdpo.sample_actions(state, observations, key, **how)
+
+
+def data_seed(config) -> int:
+    """Returns the seed of generated data: `config.dataset_seed`, or the run's own where that is negative."""
+    return config.seed if config.dataset_seed < 0 else config.dataset_seed

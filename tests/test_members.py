@@ -1,0 +1,149 @@
+"""Members of a group against their own single runs."""
+
+import json
+import os
+import signal
+
+import jax
+import numpy as np
+import pytest
+from test_training import TINY, assert_same, final_state, rows, tiny
+
+from bdpo_jax import chunks, load_policy, loop, members, training
+from bdpo_jax.types import UserError
+
+SHORT = {**TINY, "train_steps": 12, "eval_episodes": 2}
+GROUP = {"seeds": (0, 3), "sweep.eta": (0.1, 5.0)}
+NAMES = ["seed0-eta0.1", "seed0-eta5", "seed3-eta0.1", "seed3-eta5"]
+
+
+def group(**changes):
+    config = tiny(**SHORT)
+    config.update_from_flattened_dict({**GROUP, **changes})
+    return config
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("group")
+    return workdir, training.run(group(), workdir)
+
+
+def test_members_are_every_seed_with_every_value():
+    configs = members.expand(group())
+    assert list(configs) == NAMES
+    assert [(c.seed, c.eta, c.dataset_seed) for c in configs.values()] == [
+        (0, 0.1, 0), (0, 5.0, 0), (3, 0.1, 0), (3, 5.0, 0)
+    ]  # fmt: skip
+    assert all(members.expand(config) == {} for config in configs.values()), "a member is a single run"
+
+
+def test_a_member_equals_its_single_run_bit_for_bit(whole, tmp_path):
+    workdir, results = whole
+    assert list(results["members"]) == NAMES
+    config = members.expand(group())["seed3-eta5"]
+    alone = training.run(config, tmp_path)
+    assert_same(final_state(workdir / "seed3-eta5", config), final_state(tmp_path, config))
+    scores = json.loads((workdir / "seed3-eta5" / "results.json").read_text())["scores"]["bdpo"]["returns"]
+    assert scores == alone["scores"]["bdpo"]["returns"].tolist()
+    assert [row["q_loss"] for row in rows(workdir / "seed3-eta5")] == [row["q_loss"] for row in rows(tmp_path)]
+    assert load_policy(workdir / "seed3-eta5")(np.zeros(2)).shape == (2,)
+
+
+def test_one_vmapped_program_gives_each_members_numbers(whole, tmp_path, monkeypatch):
+    """To rounding: a batched product sums in another order, and five updates do not amplify that much."""
+    runs = []
+    for config in list(members.expand(group()).values())[1:3]:
+        runs.append(loop.Run(config, tmp_path, loop_suite(config)))
+    together = members.together(runs, "pretrain", 3)
+    for run, (state, metrics) in zip(runs, together, strict=True):
+        expected, expected_metrics = loop.run_stretch(run, "pretrain", 3, run.state, run.key)
+        for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5)
+        np.testing.assert_allclose(metrics[0]["behavior_loss"], expected_metrics[0]["behavior_loss"], rtol=1e-4)
+        run.state = expected
+        run.done = run.config.pretrain_steps
+        run.state = run.state.replace(step=run.state.step + 4)
+        run.done += 4
+    together = members.together(runs, "train", 6)  # ragged ends and whole cycles
+    for run, (state, metrics) in zip(runs, together, strict=True):
+        expected, expected_metrics = loop.run_stretch(run, "train", 6, run.state, run.key)
+        for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+        assert [sorted(part) for part in metrics] == [sorted(part) for part in expected_metrics]
+
+
+def loop_suite(config):
+    from bdpo_jax import suites
+
+    return suites.make(config)
+
+
+def test_a_group_killed_between_two_members_checkpoints_goes_on(whole, tmp_path, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    original, saves = loop.Run.save, []
+
+    def save(run):
+        original(run)
+        saves.append(run.done)
+        if saves.count(16) == 2:  # two of the four
+            run.checkpoints.wait()
+            raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(loop.Run, "save", save)
+        training.run(group(), tmp_path)
+    training.run(group(), tmp_path)
+    for name, config in members.expand(group()).items():
+        assert_same(final_state(tmp_path / name, config), final_state(whole[0] / name, config))
+
+
+def test_a_stopped_group_goes_on(whole, tmp_path, monkeypatch):
+    original = loop.Run.write
+
+    def write(run, *inputs):
+        original(run, *inputs)
+        if run.done >= 11:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch, pytest.raises(training.Stopped):
+        patch.setattr(loop.Run, "write", write)
+        training.run(group(), tmp_path)
+    training.run(group(), tmp_path)
+    config = members.expand(group())["seed0-eta5"]
+    assert_same(final_state(tmp_path / "seed0-eta5", config), final_state(whole[0] / "seed0-eta5", config))
+
+
+def test_a_broken_member_stops_alone(whole, tmp_path, monkeypatch, capsys):
+    original = chunks.train
+
+    def broken(state, *inputs):
+        spoiled = float(state.hyper.eta) == 5.0
+        q = state.q.replace(params=jax.tree.map(lambda x: x * np.nan if spoiled else x, state.q.params))
+        return original(state.replace(q=q), *inputs)
+
+    config = group(**{"seeds": (0,)})
+    with monkeypatch.context() as patch, pytest.raises(training.NonFinite, match="member seed0-eta5: q_loss became"):
+        patch.setattr(chunks, "train", broken)
+        training.run(config, tmp_path)
+    assert "Member seed0-eta5 stops here" in capsys.readouterr().err
+    good = members.expand(config)["seed0-eta0.1"]
+    assert_same(final_state(tmp_path / "seed0-eta0.1", good), final_state(whole[0] / "seed0-eta0.1", good))
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert list(found["members"]) == ["seed0-eta0.1"] and list(found["broken"]) == ["seed0-eta5"]
+    with pytest.raises(training.NonFinite, match="see .*nonfinite"):
+        training.run(config, tmp_path)
+
+
+def test_waves_give_the_same(whole, tmp_path):
+    results = training.run(group(members_at_once=3), tmp_path)
+    assert list(results["members"]) == NAMES
+    for name, config in members.expand(group()).items():
+        assert_same(final_state(tmp_path / name, config), final_state(whole[0] / name, config))
+
+
+def test_a_group_is_no_single_run(whole):
+    with pytest.raises(UserError, match="seeds"):
+        training.run(tiny(**SHORT), whole[0])
