@@ -84,6 +84,7 @@ class Run:
         """Does what is left to do, and returns the contents of `results.json`."""
         with stop_signals() as check_signals, self.opened(check_signals):
             self.restore()
+            print(self.sizes(), flush=True)
             with self.make_loggers() as self.log:
                 try:
                     self.loop()
@@ -101,6 +102,14 @@ class Run:
         self.check_signals = check_signals
         with Checkpointer(self.path / "checkpoints", self.config.keep_checkpoints) as self.checkpoints:
             yield
+
+    def sizes(self, members: int = 1) -> str:
+        """Says what lies on the device: the dataset once, a state for each member."""
+        of_members = f" for each of {members} members" if members > 1 else ""
+        return (
+            f"{self.config.task}: {self.dataset.size} transitions, {megabytes(self.dataset):.1f} MB; state "
+            f"{megabytes(self.state):.1f} MB{of_members}; on {jax.devices()[0].device_kind}"
+        )
 
     def finish(self) -> dict:
         results = self.results()
@@ -276,6 +285,11 @@ class Run:
             "versions": _versions(),
             "device": jax.devices()[0].device_kind,
         }
+
+
+def megabytes(tree) -> float:
+    """The size of a tree's arrays in 10^6 bytes."""
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) / 1e6
 
 
 def run_stretch(run: Run, phase: str, length: int, state, key, members: bool = False):

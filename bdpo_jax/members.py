@@ -115,6 +115,8 @@ class Group:
             member.log = stack.enter_context(member.make_loggers(progress_bar=number == 0))
 
     def run(self) -> None:
+        for member in list(self.alive.values())[:1]:
+            print(member.sizes(len(self.alive)), flush=True)
         try:
             self._loop()
         except (Stopped, UserError):

@@ -13,6 +13,7 @@ MAY_CHANGE = (
     "checkpoint_every",
     "keep_checkpoints",
     "compilation_cache",
+    "members_at_once",
     "dataset_path",
     "mirrors",
     "wandb",
@@ -42,6 +43,7 @@ _NOT_NEGATIVE = (
     "train_steps",
     "value_warmup_steps",
     "final_episodes",
+    "members_at_once",
 )
 
 
@@ -57,6 +59,12 @@ def check_config(config) -> None:
     _require(config.aggregation in known, "aggregation", config.aggregation, f"one of {', '.join(known)}")
     for name in ("actor_widths", "value_widths"):
         _require(len(config[name]) > 0 and min(config[name]) > 0, name, config[name], "a tuple of positive widths")
+    seeds = tuple(config.seeds)
+    distinct = all(isinstance(seed, int) for seed in seeds) and len(set(seeds)) == len(seeds)
+    _require(distinct, "seeds", seeds, "a tuple of different whole numbers")
+    for name, values in config.sweep.items():
+        numbers = all(isinstance(value, int | float) and value >= 0 for value in values)
+        _require(numbers and len(set(values)) == len(values), f"sweep.{name}", values, "a tuple of different numbers")
     if config.stratified:
         enough = config.batch_size >= config.diffusion_steps
         wanted = f"at least diffusion_steps ({config.diffusion_steps}) unless stratified=False"

@@ -191,8 +191,24 @@ def test_a_non_finite_actor_is_found_though_the_critics_are_well(tmp_path, monke
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("eta", -1.0), ("batch_size", 2), ("aggregation", "median"), ("discount", 1.5), ("task", "pointmas")],
+    [
+        ("eta", -1.0),
+        ("batch_size", 2),
+        ("aggregation", "median"),
+        ("discount", 1.5),
+        ("task", "pointmas"),
+        ("seeds", (1, 1)),
+        ("seeds", ("a",)),
+        ("members_at_once", -1),
+    ],
 )
 def test_values_that_make_no_sense_are_named(tmp_path, key, value):
     with pytest.raises(UserError, match=str(value) if key == "task" else key):
         training.run(tiny(**{key: value}), tmp_path)
+
+
+def test_swept_values_that_make_no_sense_are_named(tmp_path):
+    config = tiny()
+    config.sweep.eta = (0.1, -1.0)
+    with pytest.raises(UserError, match=r"config\.sweep\.eta is \(0\.1, -1\.0\)"):
+        training.run(config, tmp_path)
