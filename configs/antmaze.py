@@ -3,6 +3,12 @@
 python launch.py --config=configs/antmaze.py                               # antmaze-umaze-v0, released settings
 python launch.py --config=configs/antmaze.py:antmaze-large-play-v0,paper   # Table 3 as printed
 python launch.py --config=configs/antmaze.py:antmaze-umaze-v0,quick        # laptop-sized
+
+Quick, on stand-in data for antmaze-umaze-v0 (85% of whose episodes reach their goal), 50 episodes: success of the
+behavior model 90%, of BDPO 84% (95% intervals 80 to 98 and 74 to 94), 25 minutes on one core. The values are right along
+the whole maze (the run's values.png, docs/antmaze.png), but their error from one action to the next is as large as what
+an action can gain: one step is worth 0.5% of them. So eta is kept high, the policy stays near the behavior model, and
+the best of ten of its actions by Q (candidates) fails altogether. Improving on it takes the full budget.
 """
 
 from configs import base, locomotion
@@ -35,12 +41,15 @@ def get_config(arg: str = "antmaze-umaze-v0"):
         c.greedy_candidates = 1
     if variant == "quick":
         locomotion.quick(c)
-        c.eta = VALUES[maze]["paper"][1]
+        c.eta = 40.0
         c.ema_rate = 0.03
         c.actor_samples = 4
+        c.greedy_candidates = 1
         c.pretrain_steps = 80_000
+        c.train_steps = 30_000
+        c.actor_decay_steps = c.train_steps // c.actor_update_interval
         c.value_warmup_steps = 8_000
-        c.evaluate_every = 20_000
+        c.evaluate_every = 15_000
         c.eval_episodes = 20
         c.final_episodes = 50
     return c
