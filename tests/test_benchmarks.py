@@ -6,7 +6,7 @@ from helpers import config, make_batch, random_state
 
 from bdpo_jax import networks
 from bdpo_jax.agents import bdpo
-from benchmarks import step, work
+from benchmarks import evaluation, step, work
 
 
 def xla_flops(function, *arguments):
@@ -50,3 +50,9 @@ def test_the_benchmark_prints_a_line_per_phase(monkeypatch, capsys):
     lines = [step.json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["phase"] for line in lines] == ["pretrain", "train"]
     assert all(line["times_floor"] > 0 and line["peak_mb"] > 0 for line in lines)
+
+
+def test_the_evaluation_benchmark_compares_equal_episodes():
+    found = evaluation.measure("hopper-medium-v2", 3, 1)
+    assert found["equal_returns"] and found["environment_steps"] > 10
+    assert found["evaluation_s"] >= found["simulation_s"] > 0 and 0 < found["policy_share"] < 1
