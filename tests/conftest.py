@@ -9,3 +9,7 @@ HOME.mkdir(exist_ok=True)
 os.environ["HOME"] = str(HOME)
 # What a run sets itself; here also for the tests of the core.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(HOME / ".cache" / "bdpo_jax"))
+# Compilation is most of what the tests cost, and unoptimised code takes half of it.
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+)

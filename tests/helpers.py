@@ -1,7 +1,6 @@
 """Small configurations and batches, and exact functions in the place of networks, for the tests of the core."""
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from types import SimpleNamespace
 
@@ -12,11 +11,6 @@ import numpy as np
 from bdpo_jax.agents import bdpo, common
 from bdpo_jax.agents.state import Hyper, Static
 from bdpo_jax.types import Batch
-
-# Compilation is nearly all that these tests cost, and unoptimised code takes half of it.
-quick_jit = functools.partial(
-    jax.jit, compiler_options={"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-)
 
 
 def config(**changes) -> SimpleNamespace:

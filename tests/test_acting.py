@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import break_params, config, exact_state, make_batch, quick_jit, random_state
+from helpers import break_params, config, exact_state, make_batch, random_state
 
 from bdpo_jax import diffusion
 from bdpo_jax.agents import bdpo
@@ -32,7 +32,7 @@ def test_greedy_acting_takes_the_candidate_of_highest_mean_target_q(policy):
     observations = make_batch(size=5).observations
     gain = {"gain": {"actor": 0.5, "behavior": 0.2}[policy]}
 
-    @quick_jit
+    @jax.jit
     def act(state, observations, key):
         def candidates(count):
             schedule, clip = state.static.schedule, state.static.clip
@@ -64,7 +64,7 @@ def test_observations_may_have_any_leading_shape(shape, candidates):
 @pytest.mark.parametrize("solver", ["ddpm", "ddim"])
 def test_clipped_policies_act_inside_the_box(solver):
     state, observations = acting_state(action_bound=0.25), 10 * make_batch(size=64).observations
-    act = quick_jit(lambda state, observations, key: bdpo.sample_actions(state, observations, key, solver=solver))
+    act = jax.jit(lambda state, observations, key: bdpo.sample_actions(state, observations, key, solver=solver))
     assert 0.2 < np.abs(act(state, observations, jax.random.key(13))).max() <= 0.25 + 1e-6
 
 

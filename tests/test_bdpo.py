@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_trees, config, exact_state, make_batch, quick_jit, random_state, set_hyper
+from helpers import assert_trees, config, exact_state, make_batch, random_state, set_hyper
 
 from bdpo_jax.agents import bdpo
 from bdpo_jax.agents.state import Hyper
@@ -24,9 +24,9 @@ def counted(name):
 
 
 # Donated as a training loop does it, so callers pass a copy where they go on using a state.
-update = quick_jit(counted("update"), donate_argnums=0)
-pretrain = quick_jit(counted("pretrain"))
-plain_update = quick_jit(bdpo.update)  # for `linear_state`
+update = jax.jit(counted("update"), donate_argnums=0)
+pretrain = jax.jit(counted("pretrain"))
+plain_update = jax.jit(bdpo.update)  # for `linear_state`
 
 
 def copy(state):
@@ -93,7 +93,7 @@ def assert_close(left, right, scale=1e-5):
 
 
 def test_init_starts_the_actor_and_every_average_as_copies():
-    state = quick_jit(lambda key: bdpo.init(config(), key, 3, 2))(jax.random.key(0))
+    state = jax.jit(lambda key: bdpo.init(config(), key, 3, 2))(jax.random.key(0))
     for model in (state.actor, state.behavior, state.q, state.v):
         assert_trees(np.testing.assert_array_equal, model.params, model.ema)
     assert_trees(np.testing.assert_array_equal, state.actor.params, state.behavior.ema)
@@ -129,7 +129,7 @@ def test_the_actor_moves_at_multiples_of_the_interval_after_the_warm_up(initial)
 def test_a_cycle_is_that_many_updates():
     key, state = jax.random.key(2), linear_state()
     batches = [make_batch(i) for i in range(2 * INTERVAL)]
-    cycle = quick_jit(bdpo.update_cycle)
+    cycle = jax.jit(bdpo.update_cycle)
     stepped = cycled = state
     for i in (0, INTERVAL):
         metrics = []
@@ -181,7 +181,7 @@ def test_seeds_in_one_batch_are_runs_of_their_own():
     state = linear_state()
     states = [set_hyper(state.replace(step=jnp.int32(step)), eta=eta) for step, eta in ((0, 0.1), (1, 0.1), (1, 0.7))]
     keys, batch = jax.random.split(jax.random.key(6), 3), make_batch()
-    together = quick_jit(jax.vmap(bdpo.update, in_axes=(0, None, 0)))(stack(states), batch, keys)
+    together = jax.jit(jax.vmap(bdpo.update, in_axes=(0, None, 0)))(stack(states), batch, keys)
     for i, (state, key) in enumerate(zip(states, keys, strict=True)):
         alone = plain_update(state, batch, key)
         assert np.isnan(alone[1]["actor_loss"]) == (i == 0)  # the others come to step 2, with the actor
@@ -192,7 +192,7 @@ def test_an_update_can_be_differentiated():
     batch, key = make_batch().replace(terminals=jnp.zeros(8)), jax.random.key(7)
     state = linear_state().replace(step=jnp.int32(1))  # so step 2 moves the actor
 
-    @quick_jit
+    @jax.jit
     @jax.jacrev
     def slopes(eta):
         new, metrics = bdpo.update(set_hyper(state, eta=eta), batch, key)
@@ -233,7 +233,7 @@ def test_pretraining_learns_and_the_actor_follows(initial):
 def test_a_loop_may_copy_to_the_actor_once_at_its_end():
     state, key = linear_state(), jax.random.key(10)
     followed = alone = state
-    step, plain = quick_jit(bdpo.pretrain), quick_jit(bdpo.pretrain_behavior)
+    step, plain = jax.jit(bdpo.pretrain), jax.jit(bdpo.pretrain_behavior)
     for i in range(3):
         followed, _ = step(followed, make_batch(i), key)
         alone, _ = plain(alone, make_batch(i), key)
@@ -244,7 +244,7 @@ def test_a_loop_may_copy_to_the_actor_once_at_its_end():
 def test_the_behavior_model_goes_on_training_only_when_asked():
     batch, key = make_batch(), jax.random.key(11)
     frozen, metrics = plain_update(linear_state(), batch, key)  # step 1: without the actor
-    new, more = quick_jit(bdpo.update_critics)(linear_state(behavior_finetune=True), batch, key)
+    new, more = jax.jit(bdpo.update_critics)(linear_state(behavior_finetune=True), batch, key)
     assert not differs(frozen.behavior, linear_state().behavior)
     for part in ("params", "ema"):
         assert differs(getattr(new.behavior, part), getattr(frozen.behavior, part))

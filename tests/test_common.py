@@ -2,7 +2,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import quick_jit
 
 from bdpo_jax.agents import common
 
@@ -21,9 +20,7 @@ def test_aggregations_by_hand():
 
 
 def test_the_bound_has_a_gradient_where_members_differ_and_a_finite_one_where_they_agree():
-    bound = quick_jit(
-        jax.value_and_grad(lambda values, rho: common.aggregate(values, "lcb", rho).sum(), argnums=(0, 1))
-    )
+    bound = jax.jit(jax.value_and_grad(lambda values, rho: common.aggregate(values, "lcb", rho).sum(), argnums=(0, 1)))
 
     _, (gradient, slope) = bound(VALUES, 0.5)
     # d std / d x_k = (x_k - mean) / (K std).
@@ -64,7 +61,7 @@ def test_gradient_steps_are_adam_s_with_clip_decay_and_average():
     start = np.array([1.0, -2.0, 0.5])
     gradients = np.array([[3.0, -4.0, 0.0], [0.1, 0.2, -0.2], [0.0, 0.3, 0.6]])  # norms 5, 0.3, 0.67
     model = common.create({"a": jnp.float32(start[:2]), "b": jnp.float32(start[2:])}, clip_norm=0.5)
-    step = quick_jit(lambda m, g: common.apply_gradients(m, g, 0.5, 0.1, 0.25, decay_steps=4.0))
+    step = jax.jit(lambda m, g: common.apply_gradients(m, g, 0.5, 0.1, 0.25, decay_steps=4.0))
     rates = [0.1 * 0.5 * (1 + np.cos(np.pi * i / 4)) for i in range(3)]
     history = numpy_adam(gradients, start, rates, clip_norm=0.5)
     average = start
@@ -90,4 +87,4 @@ def test_a_gradient_step_can_be_differentiated_where_a_gradient_is_zero():
         new = common.apply_gradients(model, {"a": x * jnp.array([1.0, 0.0])}, 10.0, 0.1, 0.1)
         return jnp.square(new.params["a"]).sum()
 
-    assert np.isfinite(quick_jit(jax.grad(moved))(0.5))
+    assert np.isfinite(jax.jit(jax.grad(moved))(0.5))

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from test_training import TINY, assert_same, final_state, rows, tiny
 
-from bdpo_jax import chunks, load_policy, loop, members, training
+from bdpo_jax import chunks, load_policy, loop, members, plotting, suites, training
+from bdpo_jax.suites import PointMass
 from bdpo_jax.types import UserError
 
 SHORT = {**TINY, "train_steps": 12, "eval_episodes": 2}
@@ -21,6 +22,15 @@ def group(**changes):
     config = tiny(**SHORT)
     config.update_from_flattened_dict({**GROUP, **changes})
     return config
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_pictures():
+    """Other tests draw; here it would take most of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plotting, "curves", lambda *_: None)
+        patch.setattr(PointMass, "draw", lambda *_: None)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +60,11 @@ def test_a_member_equals_its_single_run_bit_for_bit(whole, tmp_path):
     assert load_policy(workdir / "seed3-eta5")(np.zeros(2)).shape == (2,)
 
 
-def test_one_vmapped_program_gives_each_members_numbers(whole, tmp_path, monkeypatch):
+def test_one_vmapped_program_gives_each_members_numbers(tmp_path):
     """To rounding: a batched product sums in another order, and five updates do not amplify that much."""
     runs = []
     for config in list(members.expand(group()).values())[1:3]:
-        runs.append(loop.Run(config, tmp_path, loop_suite(config)))
+        runs.append(loop.Run(config, tmp_path, suites.make(config)))
     together = members.together(runs, "pretrain", 3)
     for run, (state, metrics) in zip(runs, together, strict=True):
         expected, expected_metrics = loop.run_stretch(run, "pretrain", 3, run.state, run.key)
@@ -71,12 +81,6 @@ def test_one_vmapped_program_gives_each_members_numbers(whole, tmp_path, monkeyp
         for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(expected), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
         assert [sorted(part) for part in metrics] == [sorted(part) for part in expected_metrics]
-
-
-def loop_suite(config):
-    from bdpo_jax import suites
-
-    return suites.make(config)
 
 
 def test_a_group_killed_between_two_members_checkpoints_goes_on(whole, tmp_path, monkeypatch):

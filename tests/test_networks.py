@@ -3,7 +3,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_trees, quick_jit
+from helpers import assert_trees
 
 from bdpo_jax import networks
 
@@ -59,7 +59,7 @@ def test_the_input_layer_is_a_dense_layer_on_the_concatenation(with_time):
     concatenation = np.concatenate([observations, actions] + ([times[n]] if with_time else []), axis=-1)
     dense = nn.Dense(8)
     assert jax.tree.map(jnp.shape, jax.eval_shape(dense.init, key, concatenation)) == jax.tree.map(jnp.shape, shapes)
-    result = quick_jit(layer.apply)(params, observations, actions, times, n)
+    result = jax.jit(layer.apply)(params, observations, actions, times, n)
     kernel, bias = params["params"]["kernel"], params["params"]["bias"]
     np.testing.assert_allclose(result, concatenation @ kernel + bias, atol=1e-5)
 
@@ -67,7 +67,7 @@ def test_the_input_layer_is_a_dense_layer_on_the_concatenation(with_time):
 @pytest.mark.parametrize("shape", [(3, 8), (8, 3), (16, 16)])
 def test_kernels_start_orthogonal_and_uniform(shape):
     kernels = np.float64(
-        quick_jit(jax.vmap(lambda key: networks.kernel_init(key, shape)))(jax.random.split(jax.random.key(0), 500))
+        jax.jit(jax.vmap(lambda key: networks.kernel_init(key, shape)))(jax.random.split(jax.random.key(0), 500))
     )
     grams = kernels @ kernels.transpose(0, 2, 1) if shape[0] <= shape[1] else kernels.transpose(0, 2, 1) @ kernels
     np.testing.assert_allclose(grams, np.broadcast_to(2 * np.eye(min(shape)), grams.shape), atol=1e-5)
@@ -118,7 +118,7 @@ def test_a_network_is_its_layers_by_hand(network, with_n, layer_norm, time_width
     n = np.array([1, 2, 3, 4, 4, 0]) if with_n else None
     shapes = jax.eval_shape(network.init, jax.random.key(0), observations, actions, n)
     params = jax.tree.map(lambda p: rng.normal(size=p.shape, scale=0.4).astype(np.float32), shapes)
-    result = quick_jit(network.apply)(params, observations, actions, n)
+    result = jax.jit(network.apply)(params, observations, actions, n)
     assert result.shape == (6, network.outputs)
     expected = plain_network(params, observations, actions, n, layer_norm, hidden=3)
     np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-4)
@@ -134,7 +134,7 @@ def test_observations_broadcast_over_action_samples():
     n = np.array([1, 2, 3, 4, 1])
     shapes = jax.eval_shape(network.init, jax.random.key(0), observations, actions[:, 0], n)
     params = jax.tree.map(lambda p: rng.normal(size=p.shape, scale=0.4).astype(np.float32), shapes)
-    apply = quick_jit(network.apply)
+    apply = jax.jit(network.apply)
     broadcast = apply(params, observations[:, None], actions, n[:, None])
     rows = apply(params, observations.repeat(7, axis=0), actions.reshape(35, 2), n.repeat(7))
     assert broadcast.shape == (5, 7, 1)
@@ -146,7 +146,7 @@ def test_observations_broadcast_over_action_samples():
 @pytest.fixture(scope="module")
 def ensemble():
     network = networks.q_network((8, 8), layer_norm=True)
-    init = quick_jit(lambda key: networks.init_ensemble(network, key, 3, jnp.zeros((1, 3)), jnp.zeros((1, 2))))
+    init = jax.jit(lambda key: networks.init_ensemble(network, key, 3, jnp.zeros((1, 3)), jnp.zeros((1, 2))))
     return network, init(jax.random.key(0))
 
 
@@ -168,9 +168,9 @@ def test_an_ensemble_is_its_members_in_turn_or_at_once(ensemble, monkeypatch):
         return jnp.square(values).sum(), values
 
     def compiled():  # a new function object, so that nothing is remembered from the other branch
-        return quick_jit(jax.value_and_grad(lambda p: loss(p), has_aux=True))
+        return jax.jit(jax.value_and_grad(lambda p: loss(p), has_aux=True))
 
-    apply = quick_jit(network.apply)
+    apply = jax.jit(network.apply)
     alone = [apply(jax.tree.map(lambda x, i=i: x[i], params), observations, actions)[..., 0] for i in range(3)]
     results = {}
     for rows in (1, 10**9):

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import break_params, config, exact_state, make_batch, quick_jit
+from helpers import break_params, config, exact_state, make_batch
 
 from bdpo_jax import diffusion
 from bdpo_jax.agents import bdpo
@@ -142,7 +142,7 @@ def test_the_weighted_stratified_value_loss_is_the_loss_over_all_n(steps, size):
     noisy, target = rng.normal(size=(size, steps + 1, 2)), rng.normal(size=(size, steps + 1))
     n, weights, _ = diffusion.draw_steps(steps, size, jax.random.key(0), stratified=True)
 
-    @quick_jit
+    @jax.jit
     def mean_loss(weights):
         def loss(shift):
             rows = (jnp.arange(size) + shift) % size
@@ -172,7 +172,7 @@ def test_the_weighted_stratified_actor_loss_is_the_loss_over_all_n():
     state = stratified_state(eta=0.1)
     params, state = state.actor.params, break_params(state, "actor", "behavior", "q", "v")
 
-    @quick_jit
+    @jax.jit
     def loss(batch, key):
         inputs = bdpo.noisy_actions(state.static, batch, key)
         return bdpo.actor_loss(params, state, *inputs, key)
@@ -191,7 +191,7 @@ def test_stratified_rows_stay_whole_and_meet_every_n_alike():
     numbers = jnp.arange(1.0, size + 1)[:, None]
     batch = make_batch(size=size, action_dim=1).replace(observations=numbers, actions=1e4 * numbers)
 
-    @quick_jit
+    @jax.jit
     @jax.vmap
     def draw(key):
         return bdpo.noisy_actions(static, batch, key)[:3]
@@ -213,7 +213,7 @@ def test_stratified_and_independent_draws_agree_in_the_mean():
     for stratified in (True, False):
         state = stratified_state(stratified=stratified)
 
-        @quick_jit
+        @jax.jit
         @jax.vmap
         def losses_of(key, state=state):
             row_key, step_key = jax.random.split(key)
@@ -260,7 +260,7 @@ def test_a_one_step_task_never_reads_the_next_observations():
     state = one_step_state(one_step=True)
     batch = make_batch(size=9, action_dim=1)
     batch = batch.replace(next_observations=jnp.full_like(batch.next_observations, jnp.nan))
-    new, metrics = quick_jit(bdpo.update_critics)(state, batch, jax.random.key(0))
+    new, metrics = jax.jit(bdpo.update_critics)(state, batch, jax.random.key(0))
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((new, metrics)))
     np.testing.assert_allclose(metrics["q_target"], batch.rewards.mean(), rtol=1e-6)
     # With paths they would reach the targets.

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.integrate
-from helpers import config, exact_state, gaussian_kernel, gaussian_noise, make_batch, quick_jit, random_state
+from helpers import config, exact_state, gaussian_kernel, gaussian_noise, make_batch, random_state
 
 from bdpo_jax import diffusion, networks
 from bdpo_jax.agents import bdpo
@@ -107,7 +107,7 @@ def test_the_actor_s_gradient_vanishes_at_the_optimum_and_only_there(optimum):
     exact, posterior_variance = optimum
     batch = make_batch(size=16)
 
-    @quick_jit
+    @jax.jit
     def gradient(params, key):
         state = optimal_state(exact, posterior_variance)
         inputs = bdpo.noisy_actions(state.static, batch, key)
@@ -131,7 +131,7 @@ def test_training_the_actor_gets_to_the_optimum():
     state = optimal_state(exact, False, np.zeros((STEPS + 1, 2)), actor_lr=0.05, train_steps=400)
     batch = make_batch(size=16)
 
-    @quick_jit
+    @jax.jit
     def train(state):
         def step(state, key):
             state, metrics = bdpo.update_actor(state, batch, key)
@@ -155,7 +155,7 @@ def test_targets_are_the_known_values(optimum):
     noisy = np.random.default_rng(0).normal(size=(len(n), 2)).astype(np.float32)
     batch = make_batch(size=500, observation_dim=1).replace(terminals=jnp.zeros(500))
 
-    @quick_jit
+    @jax.jit
     def targets(state, key):
         value, penalty = bdpo.v_target(state, jnp.zeros((len(n), 1)), jnp.asarray(noisy), jnp.asarray(n), 0, key)
         return value, penalty, *bdpo.q_target(state, batch, key)
@@ -183,7 +183,7 @@ def discrete_path_kl(steps, posterior_variance, mean, variance, count):
     """KL of the chain of N(mean, variance) against that of N(0, 1/4), in one dimension."""
     schedule = diffusion.variance_preserving(steps, posterior_variance=posterior_variance)
 
-    @quick_jit
+    @jax.jit
     def kl(schedule, key):
         def predictor(m, v):
             return lambda noisy, n: gaussian_noise(schedule, noisy, n, m, v)
@@ -253,7 +253,7 @@ def two_states():
         jnp.asarray(np.stack(x), jnp.float32) for x in zip(*rows, strict=True)
     )
 
-    @quick_jit
+    @jax.jit
     def train(state, key):
         def step(state, key):
             actions = jax.random.uniform(key, (32, 1), minval=-1.0)
