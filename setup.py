@@ -16,6 +16,9 @@ setup(
     install_requires=[
         "absl-py",
         "chex",
+        # Orbax's own; without it, the pip of Python 3.10 looks for hours where an index does not say which Python a
+        # file is for.
+        'etils<1.14; python_version < "3.11"',
         "flax",
         "gymnasium>=1.0",
         "h5py",

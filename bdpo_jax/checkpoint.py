@@ -100,8 +100,16 @@ class Checkpointer:
         self.directory = Path(directory).absolute()
         if read_only and not self.directory.is_dir():
             raise UserError(f"{self.directory} holds no checkpoints: check the directory")
+        here = jax.process_index()  # of a job's processes only this one takes part
+        alone = ocp.options.MultiprocessingOptions(
+            primary_host=here, active_processes={here}, barrier_sync_key_prefix=f"process{here}"
+        )
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep, create=not read_only, cleanup_tmp_directories=not read_only, read_only=read_only
+            max_to_keep=keep,
+            create=False,
+            cleanup_tmp_directories=not read_only,
+            read_only=read_only,
+            multiprocessing_options=alone,
         )
         with writing(self.directory):
             if not read_only:
@@ -145,6 +153,18 @@ class Checkpointer:
         """Step of the last complete checkpoint, or None; waits for a save under way."""
         self.wait()
         return self._complete
+
+    def steps(self) -> list[int]:
+        """Steps of the complete checkpoints, ascending; waits for a save under way."""
+        self.wait()
+        return sorted(self._manager.all_steps())
+
+    def drop_after(self, step: int) -> None:
+        """Deletes the checkpoints of later steps than `step`."""
+        for later in self.steps():
+            if later > step:
+                self._manager.delete(later)
+        self._complete = self._manager.latest_step()
 
     def restore(self, like, step: int | None = None) -> tuple[Any, dict]:
         """The saved state, bit for bit, and `extra`.

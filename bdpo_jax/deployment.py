@@ -38,6 +38,9 @@ def load_policy(
     try:
         sizes = json.loads((workdir / "sizes.json").read_text())
     except FileNotFoundError:
+        members = sorted(path.parent.name for path in workdir.glob("*/config.json"))
+        if members:
+            raise UserError(f"{workdir} holds several runs: name one of {', '.join(members)} in it.") from None
         raise UserError(f"{workdir} holds no checkpoint yet: wait for the run's first one.") from None
     root = jax.random.key(config.seed)
     like = jax.eval_shape(lambda key: bdpo.init(config, key, sizes["observation_dim"], sizes["action_dim"]), root)

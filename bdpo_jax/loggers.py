@@ -166,7 +166,13 @@ class WandbLogger:
             temporary.write_text(run_id + "\n")
         config = dict(config) if config is not None else None
         self._run = wandb.init(
-            project=project, name=name, config=config, dir=os.fspath(directory), id=run_id, resume="allow"
+            project=project,
+            name=name,
+            config=config,
+            dir=os.fspath(directory),
+            id=run_id,
+            resume="allow",
+            reinit="create_new",  # members of a group are open at the same time
         )
         # The client's own counter cannot go back to the checkpoint that a killed run continues from.
         self._run.define_metric("*", step_metric="step")
@@ -204,12 +210,12 @@ class ProgressBar:
         self._shown = ""
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Moves the bar to `step`, a number that never passes `total`."""
+        """Moves the bar to `step`, a number that never passes `total`; scores may come late, for an earlier one."""
         shown = ", ".join(f"{name} {float(scalars[name]):.4g}" for name in self._show if name in scalars)
         self._shown = shown or self._shown
         if self._bar is not None:
             self._bar.set_postfix_str(self._shown, refresh=False)
-            self._bar.update(step - self._bar.n)
+            self._bar.update(max(step - self._bar.n, 0))
         elif step > self._told_step and self._worth_a_line(step):
             self._tell(step)
 

@@ -1,29 +1,36 @@
 """Members: seeds and swept numbers trained side by side over one copy of the dataset.
 
 Each member is a run with a directory of its own, which `load_policy`, `score` or a single run of its config may use.
-On an accelerator the members' updates are one vmapped program; on a CPU, where that is slower, they take turns with one
-compiled program.
+On accelerators, and on several devices of any kind, the members' updates are one vmapped program; on a single CPU
+device, where that is slower, they take turns with one compiled program.
 """
 
 import contextlib
+import functools
 import itertools
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
-from bdpo_jax import suites
-from bdpo_jax.loop import NonFinite, Run, Stopped, run_stretch, stop_signals
+from bdpo_jax import devices, loggers
+from bdpo_jax.loop import SHOWN, NonFinite, Run, StopSignals, run_stretch
 from bdpo_jax.settings import MAY_CHANGE
-from bdpo_jax.types import UserError
-from bdpo_jax.workdir import Workdir, write_json
+from bdpo_jax.types import Stopped, UserError
+from bdpo_jax.workdir import held, write_json
 
 
 def expand(config) -> dict[str, ConfigDict]:
-    """The members' configs by name: every seed with every combination of the swept values; {} for a single run."""
+    """The members' configs by name: every seed with every combination of the swept values; {} for a single run.
+
+    Raises:
+      UserError: two members would have the same name.
+    """
     swept = {key: tuple(values) for key, values in config.sweep.items() if values}
     if not config.seeds and not swept:
         return {}
@@ -38,14 +45,21 @@ def expand(config) -> dict[str, ConfigDict]:
         member.seed = seed
         for key, value in zip(swept, values, strict=True):
             member[key] = value
-        found["-".join([f"seed{seed}", *(f"{key}{value:g}" for key, value in zip(swept, values, strict=True))])] = (
-            member
-        )
+        name = "-".join([f"seed{seed}", *(f"{key}{value:g}" for key, value in zip(swept, values, strict=True))])
+        if name in found:
+            raise UserError(f"Two members would be named {name}: give swept values that differ in six digits.")
+        found[name] = member
     return found
 
 
-def run(config, configs: dict[str, ConfigDict], path: Path) -> dict:
+def run(config, configs: dict[str, ConfigDict], suite, path: Path) -> dict:
     """Trains the members, `config.members_at_once` at a time, and writes what they share into `path`.
+
+    Args:
+      config: of the group.
+      configs: of the members, by name.
+      suite: of the first member.
+      path: the group's directory, held by the caller.
 
     Returns:
       The contents of the group's `results.json`: the members' by name.
@@ -55,24 +69,55 @@ def run(config, configs: dict[str, ConfigDict], path: Path) -> dict:
       NonFinite: after the others' end, where a member's loss is no number any more.
       UserError: a directory, or the data.
     """
-    names, size = list(configs), config.members_at_once or len(configs)
+    size = config.members_at_once or len(configs)
     results, broken = {}, {}
     dataset = None
-    with stop_signals() as check_signals:
-        for start in range(0, len(names), size):
-            wave = {name: configs[name] for name in names[start : start + size]}
+    with StopSignals() as signals:
+        for wave in _waves(configs, path, size):
             with contextlib.ExitStack() as stack:
-                group = Group(stack, wave, path, check_signals, dataset)
+                some = {name: configs[name] for name in wave}
+                group = Group(stack, some, path, suite, signals, dataset)
                 dataset = group.dataset
                 group.run()
                 results |= {name: member.finish() for name, member in group.alive.items()}
                 broken |= group.broken
+                del group  # its states must not lie beside those of the next
+    results = {name: results[name] for name in configs if name in results}
     summary = "\n".join(f"{name}: {result['summary']}" for name, result in results.items())
     found = {"task": config.task, "summary": summary, "picture": None, "members": results, "broken": broken}
-    write_json(path / "results.json", found)
+    devices.shared(lambda: write_json(path / "results.json", found))
     if broken:
+        devices.say(summary)
         raise NonFinite("; ".join(f"member {name}: {reason}" for name, reason in broken.items()))
     return found
+
+
+def _waves(configs: dict[str, ConfigDict], path: Path, size: int) -> list[list[str]]:
+    """Members that train together, at most `size`: those that lose at most their last checkpoint by it.
+
+    A kill may lie between two members' checkpoints of one update. Other differences come from another
+    `members_at_once`, or from members that were continued alone; what is finished is never trained again.
+    """
+    steps = devices.shared(lambda: {name: _saved(path / name) for name in configs})
+    done = {name: config.pretrain_steps + config.train_steps in steps[name] for name, config in configs.items()}
+    waves: list[tuple[list[str], set[int]]] = []
+    for name in configs:
+        for wave, common in waves:
+            last = max(common & steps[name])
+            little = all(sum(step > last for step in steps[other]) <= 1 for other in [*wave, name])
+            if len(wave) < size and done[name] == done[wave[0]] and little:
+                wave.append(name)
+                common.intersection_update(steps[name])
+                break
+        else:
+            waves.append(([name], set(steps[name])))
+    return [wave for wave, _ in waves]
+
+
+def _saved(directory: Path) -> set[int]:
+    """The updates of a member's checkpoints, and 0: its beginning."""
+    found = directory / "checkpoints"
+    return {0} | {int(child.name) for child in (found.iterdir() if found.is_dir() else ()) if child.name.isdigit()}
 
 
 class Group:
@@ -82,85 +127,133 @@ class Group:
       stack: closes what the members hold open.
       configs: of the members, by name.
       path: the group's directory.
-      check_signals: raises `Stopped` when it is time.
-      dataset: on the device, if it is there already.
+      suite: of any member; its data are everybody's.
+      signals: of the job.
+      dataset: on the devices, if it is there already.
     """
 
-    def __init__(self, stack, configs, path, check_signals, dataset=None):
-        self.check_signals, self.dataset = check_signals, dataset
+    def __init__(self, stack, configs, path, suite, signals: StopSignals, dataset=None):
+        self.signals, self.dataset = signals, dataset
         self.alive: dict[str, Run] = {}
         self.broken: dict[str, str] = {}
-        first = None
-        for name, config in configs.items():
-            directory = stack.enter_context(Workdir(path / name, config, MAY_CHANGE))
-            if (directory.path / "nonfinite").exists():
-                self.broken[name] = f"its state is no number any more, see {directory.path / 'nonfinite'}"
+        config = next(iter(configs.values()))
+        self.mesh = devices.make_mesh(len(configs), config.batch_size, config.devices)
+        threads = stack.enter_context(ThreadPoolExecutor(1, "evaluation"))
+        accepts = []
+        for number, (name, config) in enumerate(configs.items()):
+            directory = path / name
+            accepts.append(stack.enter_context(held(directory, config, MAY_CHANGE)))
+            if devices.shared((directory / "nonfinite").exists):
+                self.broken[name] = f"its state is no number any more, see {directory / 'nonfinite'}"
                 continue
-            suite = suites.make(config)
-            if first is not None:
-                suite.dataset = first.suite.dataset
-            member = Run(config, directory.path, suite, self.dataset)
-            self.dataset, first = member.dataset, first or member
-            stack.enter_context(member.opened(check_signals))
+            member = Run(config, directory, suite.of_member(config), self.mesh, self.dataset)
+            self.dataset = member.dataset
+            # Two checkpoints, because a kill may lie between two members' checkpoints of the same update.
+            stack.enter_context(member.opened(signals, threads, number % jax.process_count(), keep=2))
             self.alive[name] = member
         self._restore(stack)
+        for accept in accepts:
+            devices.shared(accept)
+        self.seats = list(self.alive.values())
+        self.turns = self.mesh is None and jax.default_backend() == "cpu"
+        if self.seats and not self.turns:
+            for seat, member in enumerate(self.seats):
+                member.state = jax.device_get(member.state)  # the devices hold the stack alone
+                member.host_state = functools.partial(self._state, seat)
+            states = jax.tree.map(lambda *leaves: np.stack(leaves), *(member.state for member in self.seats))
+            self.states = devices.place(states, self.mesh, members=True)
+            self.keys = jnp.stack([member.key for member in self.seats])
+            self.fetched = (-1, None)
+
+    def _state(self, seat: int):
+        """One member's state on the host; all are fetched at once."""
+        done = self.seats[seat].done
+        if self.fetched[0] != done:
+            self.fetched = (done, devices.fetch(self.states, self.mesh))
+        return _seat(self.fetched[1], seat)
 
     def _restore(self, stack):
-        """Every member from the last step that all have: a crash may lie between two members' checkpoints."""
-        steps = [member.checkpoints.latest_step() for member in self.alive.values()]
-        if steps and None not in steps:
-            for member in self.alive.values():
-                member.restore(min(steps))
-        for number, member in enumerate(self.alive.values()):
-            member.log = stack.enter_context(member.make_loggers(progress_bar=number == 0))
+        """Every member from the last update of which all have a checkpoint, or from its beginning."""
+        steps = [set(member.saved_steps()) for member in self.alive.values()]
+        common = set.intersection(*steps) if steps else set()
+        for member in self.alive.values():
+            if common:
+                member.restore(max(common))
+            else:
+                devices.shared(functools.partial(member.drop_checkpoints, 0))
+                member.begin()
+        for member in self.alive.values():
+            member.log = stack.enter_context(member.make_loggers(progress_bar=False))
 
     def run(self) -> None:
-        for member in list(self.alive.values())[:1]:
-            print(member.sizes(len(self.alive)), flush=True)
-        try:
-            self._loop()
-        except (Stopped, UserError):
-            self._each(Run.save)
-            raise
-        self._each(Run.save)
+        if not self.alive:
+            return
+        first = self.seats[0]
+        devices.say(first.sizes(len(self.seats)))
+        shown = [loggers.ProgressBar(first.total, first.config.task, first.done, SHOWN)] if devices.is_first() else []
+        with loggers.Loggers(shown) as self.bar:
+            try:
+                self._loop()
+            except (Stopped, UserError):
+                self._save()
+                raise
+            self._save()
+        devices.say(first.accounting())
 
     def _loop(self):
         while self.alive:
-            self.check_signals()
-            self._each(Run.evaluate_if_due)
-            if next(iter(self.alive.values())).done == next(iter(self.alive.values())).total:
+            members = list(self.alive.values())
+            self.signals.check()
+            for member in members:
+                member.evaluate_if_due()
+            if members[0].done == members[0].total:
+                for member in members:
+                    member.take_scores()
                 return
             self._advance()
-            self._each(Run.save_if_due)
+            if members[0].save_is_due():
+                self._save()
 
-    def _each(self, act):
-        for member in list(self.alive.values()):
-            act(member)
+    def _save(self):
+        for member in self.alive.values():
+            member.save()
 
     def _advance(self):
-        members = list(self.alive.values())
-        phase, program, length = members[0].plan()
+        """The next stretch of all; a broken member keeps its seat in the program, and nobody looks at it again."""
+        phase, program, length = next(iter(self.alive.values())).plan()
         began = time.perf_counter()
-        if jax.default_backend() == "cpu":
-            outcomes = [run_stretch(member, phase, length, member.state, member.key) for member in members]
+        if self.turns:
+            outcomes = []
+            for member in self.alive.values():
+                member.state, metrics = run_stretch(member, phase, length, member.state, member.key)
+                outcomes.append(metrics)
+            metrics = dict(zip(self.alive, jax.device_get(outcomes), strict=True))
         else:
-            outcomes = together(members, phase, length)
-        for member, (state, _) in zip(members, outcomes, strict=True):
-            member.state = state
-        metrics = jax.device_get([metrics for _, metrics in outcomes])
+            lead = next(iter(self.alive.values()))
+            self.states, stacked = run_stretch(lead, phase, length, self.states, self.keys, members=True)
+            stacked = jax.device_get(stacked)
+            metrics = {name: _seat(stacked, self.seats.index(member)) for name, member in self.alive.items()}
         seconds = time.perf_counter() - began
-        for name, member, found in zip(list(self.alive), members, metrics, strict=True):
+        for member in self.alive.values():
+            member.account(phase, program, length, seconds)
+        self._write(metrics, length)
+
+    def _write(self, metrics: dict[str, list[dict]], length: int):
+        stopped, shown = [], {}
+        for name, member in list(self.alive.items()):
             try:
-                member.account(phase, program, length, found, seconds)
+                scalars = member.write(metrics[name], length)
+                shown = shown or scalars | {"done": member.done}
             except NonFinite as error:
                 self.broken[name] = str(error)
-                del self.alive[name]
-                print(f"Member {name} stops here: {error}", file=sys.stderr, flush=True)
+                stopped.append(self.alive.pop(name))
+                devices.say(f"Member {name} stops here: {error}", file=sys.stderr)
+        for member in stopped:
+            member.take_scores()
+        if shown:
+            self.bar.write(shown.pop("done"), shown)
 
 
-def together(members: list[Run], phase: str, length: int) -> list[tuple]:
-    """The next stretch of several members as one vmapped program: a (state, metrics) for each."""
-    states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(member.state for member in members))
-    keys = jnp.stack([member.key for member in members])
-    states, metrics = run_stretch(members[0], phase, length, states, keys, members=True)
-    return [jax.tree.map(lambda leaf, i=i: leaf[i], (states, metrics)) for i in range(len(members))]
+def _seat(tree, seat: int):
+    """One member's part of stacked arrays."""
+    return jax.tree.map(lambda leaf: leaf[seat], tree)

@@ -1,13 +1,15 @@
 """Networks: the noise predictor `eps(s, a^n, n)` and the ensembles `Q(s, a)` and `V(s, a^n, n)`."""
 
+import functools
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-TURNS_FROM_ROWS = 1024  # see `apply_ensemble`
+TURNS_FROM_ROWS = 1024  # see `apply_frozen`
 TIME_WIDTH = 64  # width of the sinusoidal embedding and of what the time network returns
 
 
@@ -54,12 +56,13 @@ class TimeNetwork(nn.Module):
 
     steps: int
     width: int
+    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self) -> jax.Array:
         x = jnp.asarray(sinusoidal_table(self.steps))
-        x = mish(nn.Dense(self.width, kernel_init=kernel_init)(x))
-        return nn.Dense(TIME_WIDTH, kernel_init=kernel_init)(x)
+        x = mish(nn.Dense(self.width, kernel_init=kernel_init, dtype=self.dtype)(x))
+        return nn.Dense(TIME_WIDTH, kernel_init=kernel_init, dtype=self.dtype)(x)
 
 
 class InputLayer(nn.Module):
@@ -70,6 +73,7 @@ class InputLayer(nn.Module):
     """
 
     width: int
+    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
@@ -78,6 +82,7 @@ class InputLayer(nn.Module):
         sizes = [observations.shape[-1], actions.shape[-1]] + ([] if times is None else [times.shape[-1]])
         kernel = self.param("kernel", kernel_init, (sum(sizes), self.width))
         bias = self.param("bias", nn.initializers.zeros, (self.width,))
+        observations, actions, kernel, bias = (x.astype(self.dtype) for x in (observations, actions, kernel, bias))
         parts = jnp.split(kernel, np.cumsum(sizes)[:-1])
         result = observations @ parts[0] + actions @ parts[1]
         if times is None:
@@ -94,6 +99,7 @@ class Network(nn.Module):
       steps: N; 0 for a network without the input n.
       time_width: hidden width of the time network.
       layer_norm: whether hidden layers are normalised.
+      dtype: that hidden layers are computed in; parameters, norms' sums and the output stay float32.
     """
 
     widths: Sequence[int]
@@ -101,6 +107,7 @@ class Network(nn.Module):
     steps: int
     time_width: int = TIME_WIDTH
     layer_norm: bool = True
+    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, observations: jax.Array, actions: jax.Array, n: jax.Array | int | None = None) -> jax.Array:
@@ -111,28 +118,28 @@ class Network(nn.Module):
           actions: `[..., action_dim]`.
           n: integer diffusion steps, broadcasting against the leading axes; None without the input n.
         """
-        times = TimeNetwork(self.steps, self.time_width)() if self.steps else None
-        x = InputLayer(self.widths[0])(observations, actions, times, n)
+        times = TimeNetwork(self.steps, self.time_width, self.dtype)() if self.steps else None
+        x = InputLayer(self.widths[0], self.dtype)(observations, actions, times, n)
         for i, width in enumerate(self.widths):
-            x = x if i == 0 else nn.Dense(width, kernel_init=kernel_init)(x)
-            x = nn.LayerNorm()(x) if self.layer_norm else x
+            x = x if i == 0 else nn.Dense(width, kernel_init=kernel_init, dtype=self.dtype)(x)
+            x = nn.LayerNorm(dtype=self.dtype)(x) if self.layer_norm else x
             x = mish(x)
-        return nn.Dense(self.outputs, kernel_init=kernel_init)(x)
+        return nn.Dense(self.outputs, kernel_init=kernel_init)(x.astype(jnp.float32))
 
 
-def noise_predictor(widths: Sequence[int], action_dim: int, steps: int) -> Network:
+def noise_predictor(widths: Sequence[int], action_dim: int, steps: int, dtype=jnp.float32) -> Network:
     """Returns the network `eps(s, a^n, n) -> [..., action_dim]`."""
-    return Network(widths=tuple(widths), outputs=action_dim, steps=steps)
+    return Network(widths=tuple(widths), outputs=action_dim, steps=steps, dtype=dtype)
 
 
-def q_network(widths: Sequence[int], layer_norm: bool) -> Network:
+def q_network(widths: Sequence[int], layer_norm: bool, dtype=jnp.float32) -> Network:
     """Returns one member `Q(s, a) -> [..., 1]`."""
-    return Network(widths=tuple(widths), outputs=1, steps=0, layer_norm=layer_norm)
+    return Network(widths=tuple(widths), outputs=1, steps=0, layer_norm=layer_norm, dtype=dtype)
 
 
-def v_network(widths: Sequence[int], steps: int) -> Network:
+def v_network(widths: Sequence[int], steps: int, dtype=jnp.float32) -> Network:
     """Returns one member `V(s, a^n, n) -> [..., 1]`."""
-    return Network(widths=tuple(widths), outputs=1, steps=steps, time_width=2 * TIME_WIDTH)
+    return Network(widths=tuple(widths), outputs=1, steps=steps, time_width=2 * TIME_WIDTH, dtype=dtype)
 
 
 def init_ensemble(network: Network, key: jax.Array, members: int, *inputs: jax.Array):
@@ -141,17 +148,37 @@ def init_ensemble(network: Network, key: jax.Array, members: int, *inputs: jax.A
 
 
 def apply_ensemble(network: Network, params, *inputs: jax.Array) -> jax.Array:
-    """Returns the members' scalar outputs `[members, ...]` on shared inputs.
+    """Returns the members' scalar outputs `[members, ...]` on shared inputs."""
+    return jax.vmap(lambda p: network.apply(p, *inputs)[..., 0])(params)
+
+
+def apply_frozen(network: Network, params, observations: jax.Array, actions: jax.Array, *n: jax.Array) -> jax.Array:
+    """`apply_ensemble` of members that are not trained here: a gradient reaches the actions alone.
 
     On a CPU a batched product over members runs at less than half the rate of plain ones, so with many rows the
-    members take turns there; elsewhere, and with few rows, they run as one batch. In turns, a gradient computes a
-    member's hidden layers again rather than keep those of all members: faster, and a sixth of the memory.
+    members take turns there; elsewhere, and with few rows, they run as one batch. In turns, a member leaves its slopes
+    in the actions, a number for each, where it would have to keep its hidden layers or compute them again.
     """
+    if jax.default_backend() == "cpu" and np.prod(actions.shape[:-1]) >= TURNS_FROM_ROWS:
+        return _in_turns(network, params, observations, actions, n)
+    return apply_ensemble(network, *jax.lax.stop_gradient((params, observations)), actions, *n)
 
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _in_turns(network, params, observations, actions, n):
+    return jax.lax.map(lambda p: network.apply(p, observations, actions, *n)[..., 0], params)
+
+
+def _in_turns_forward(network, params, observations, actions, n):
     def member(p):
-        return network.apply(p, *inputs)[..., 0]
+        values, pull = jax.vjp(lambda a: network.apply(p, observations, a, *n)[..., 0], actions)
+        return values, pull(jnp.ones_like(values))[0]  # a value depends on its own row's action alone
 
-    rows = np.prod(inputs[1].shape[:-1])
-    if jax.default_backend() == "cpu" and rows >= TURNS_FROM_ROWS:
-        return jax.lax.map(jax.checkpoint(member), params)
-    return jax.vmap(member)(params)
+    return jax.lax.map(member, params)
+
+
+def _in_turns_backward(network, slopes, cotangents):
+    return None, None, jnp.einsum("k...,k...a->...a", cotangents, slopes), None
+
+
+_in_turns.defvjp(_in_turns_forward, _in_turns_backward)

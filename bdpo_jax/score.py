@@ -1,7 +1,7 @@
 """python -m bdpo_jax.score WORKDIR [--episodes 20] [--backend mujoco] [--policy actor] [--candidates 10] [--seed 0]
 
-Scores the policy of a run by fresh episodes: return and normalised score with 95% bootstrap intervals, and what the
-simulation cost.
+Scores the policy of a run by whole episodes, whose starts and noise `--seed` decides: return and normalised score with
+95% bootstrap intervals, and what the simulation cost.
 """
 
 import argparse
@@ -23,17 +23,20 @@ def score(workdir: str, episodes: int, seed: int, policy: str, candidates: int |
       UserError: no run or checkpoint there, or its task has no environment.
     """
     config = SimpleNamespace(**read_config(workdir))
+    if backend and config.suite != "d4rl":
+        raise UserError(f"{config.task} has no other backend; leave --backend out.")
     config.backend = backend or getattr(config, "backend", "mujoco")
     make = suites.environment(config)
     if make is None:
-        raise UserError(f"The run in {workdir} has no environment to be scored in; its config's env is empty.")
+        raise UserError(f"The run in {workdir} has no environment to be scored in.")
     act = load_policy(workdir, step, candidates, policy)
     found = evaluation.evaluate(act, make, episodes, seed)
-    lines = [f"{policy} of {workdir} in {config.task} ({config.backend}), {episodes} episodes, seed {seed}"]
+    where = f"{config.task} ({config.backend})" if config.suite == "d4rl" else config.env or config.task
+    lines = [f"{policy} of {workdir} in {where}, {episodes} episodes, seed {seed}"]
     low, high = evaluation.bootstrap_interval(found.returns)
     lines.append(f"return {found.returns.mean():.2f}, 95% interval {low:.2f} to {high:.2f}")
-    if config.suite == "d4rl":
-        scores = envs.normalized_score(config.task, found.returns)
+    scores = suites.normalize(config, found.returns)
+    if scores is not None:
         low, high = evaluation.bootstrap_interval(scores)
         lines.append(f"normalized score {scores.mean():.1f}, 95% interval {low:.1f} to {high:.1f}")
     if "success" in found.infos[0]:
@@ -55,6 +58,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--backend", default="", choices=("", *envs.BACKENDS), help="default: the run's own")
     parser.add_argument("--step", type=int, help="which kept checkpoint; default: the latest")
     options = parser.parse_args(arguments)
+    if options.seed < 0 or options.candidates is not None and options.candidates < 1:
+        parser.error("--seed must be 0 or more, --candidates 1 or more")
     try:
         print(score(**vars(options)))
     except UserError as error:

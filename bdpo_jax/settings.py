@@ -13,6 +13,7 @@ MAY_CHANGE = (
     "checkpoint_every",
     "keep_checkpoints",
     "compilation_cache",
+    "devices",
     "members_at_once",
     "dataset_path",
     "mirrors",
@@ -44,6 +45,9 @@ _NOT_NEGATIVE = (
     "value_warmup_steps",
     "final_episodes",
     "members_at_once",
+    "seed",
+    "devices",
+    "value_decay_steps",
 )
 
 
@@ -55,13 +59,19 @@ def check_config(config) -> None:
         _require(config[name] >= 0, name, config[name], "zero or more")
     for name in ("discount", "ema_rate"):
         _require(0 <= config[name] <= 1, name, config[name], "between 0 and 1")
+    horizon = config.actor_decay_steps
+    _require(horizon >= -1, "actor_decay_steps", horizon, "a number of actor updates, 0 or -1")
     known = ("lcb", "min", "mean")
     _require(config.aggregation in known, "aggregation", config.aggregation, f"one of {', '.join(known)}")
+    types = ("float32", "bfloat16")
+    _require(config.dtype in types, "dtype", config.dtype, f"one of {', '.join(types)}")
     for name in ("actor_widths", "value_widths"):
         _require(len(config[name]) > 0 and min(config[name]) > 0, name, config[name], "a tuple of positive widths")
     seeds = tuple(config.seeds)
-    distinct = all(isinstance(seed, int) for seed in seeds) and len(set(seeds)) == len(seeds)
-    _require(distinct, "seeds", seeds, "a tuple of different whole numbers")
+    whole = all(isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0 for seed in seeds)
+    _require(
+        whole and len(set(seeds)) == len(seeds), "seeds", seeds, "a tuple of different whole numbers, none below 0"
+    )
     for name, values in config.sweep.items():
         numbers = all(isinstance(value, int | float) and value >= 0 for value in values)
         _require(numbers and len(set(values)) == len(values), f"sweep.{name}", values, "a tuple of different numbers")

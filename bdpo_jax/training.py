@@ -5,10 +5,11 @@ from pathlib import Path
 
 import jax
 
-from bdpo_jax import members, suites
-from bdpo_jax.loop import NonFinite, Run, Stopped
+from bdpo_jax import devices, members, suites
+from bdpo_jax.loop import NonFinite, Run
 from bdpo_jax.settings import MAY_CHANGE, check_config
-from bdpo_jax.workdir import Workdir
+from bdpo_jax.types import Stopped
+from bdpo_jax.workdir import held
 
 __all__ = ["NonFinite", "Stopped", "run"]
 
@@ -31,10 +32,13 @@ def run(config, workdir: str | Path) -> dict:
         os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_deterministic_ops=true"
     if config.compilation_cache:
         jax.config.update("jax_compilation_cache_dir", str(Path(config.compilation_cache).expanduser()))
-    configs = members.expand(config)
-    if not configs:
-        suite = suites.make(config)
-        with Workdir(workdir, config, MAY_CHANGE) as directory:
-            return Run(config, directory.path, suite).run()
-    with Workdir(workdir, config, MAY_CHANGE) as directory:
-        return members.run(config, configs, directory.path)
+    configs, path = members.expand(config), Path(workdir)
+    for member in configs.values():
+        check_config(member)
+    suite = suites.make(next(iter(configs.values()), config))
+    mesh = devices.make_mesh(1, config.batch_size, config.devices) if not configs else None
+    with held(path, config, MAY_CHANGE) as accept:
+        if not configs:
+            return Run(config, path, suite, mesh).run(accept)
+        devices.shared(accept)
+        return members.run(config, configs, suite, path)

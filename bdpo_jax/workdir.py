@@ -9,11 +9,12 @@ import math
 import os
 import socket
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
+from bdpo_jax import devices
 from bdpo_jax.types import UserError
 
 CONFIG_FILE = "config.json"
@@ -216,7 +217,7 @@ class Workdir:
         """
         Args:
           path: directory, created where missing.
-          config: nested mapping or ConfigDict; written to `config.json`.
+          config: nested mapping or ConfigDict; written to `config.json`, of a resumed run by `accept`.
           may_change: keys, or prefixes of keys, in which a resumed run may differ.
 
         Raises:
@@ -229,6 +230,7 @@ class Workdir:
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"{self.path} is a file: give a directory as --workdir")
         flatten(config)
+        self._config = config
         with writing(self.path):
             self._refuse_foreign_files()
             self.path.mkdir(parents=True, exist_ok=True)
@@ -237,7 +239,7 @@ class Workdir:
             if (self.path / CONFIG_FILE).exists():
                 self._compare(read_config(self.path), config, may_change)
                 self.resumed = True
-            if not self.resumed or self.changed:
+            if not self.resumed:
                 write_json(self.path / CONFIG_FILE, config)
         except BaseException:
             self.close()
@@ -283,6 +285,11 @@ class Workdir:
             )
         self.changed = changed
 
+    def accept(self) -> None:
+        """Writes the settings that changed, once it is clear that the run can go on with them."""
+        if self.changed:
+            write_json(self.path / CONFIG_FILE, self._config)
+
     def close(self) -> None:
         """Gives the directory free; a second call does nothing."""
         if self._descriptor in _locks:
@@ -295,3 +302,12 @@ class Workdir:
 
     def __exit__(self, *_) -> None:
         self.close()
+
+
+@contextlib.contextmanager
+def held(path: str | os.PathLike, config, may_change: Collection[str] = ()) -> Iterator[Callable[[], None]]:
+    """Holds a `Workdir` in the first process of a job, while the block runs in all; gives its `accept`."""
+    with contextlib.ExitStack() as stack:
+        found = []
+        devices.shared(lambda: found.append(stack.enter_context(Workdir(path, config, may_change))))
+        yield lambda: found[0].accept() if found else None

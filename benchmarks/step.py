@@ -1,4 +1,4 @@
-"""python benchmarks/step.py [--case walker2d locomotion antmaze 2d quick] [--repeats 20]
+"""python benchmarks/step.py [--case walker2d locomotion antmaze 2d quick] [--dtype float32] [--repeats 20]
 
 Time, memory and work of one update, beside the floor that this machine sets for that work: the counted
 multiplications at the rate of plain matrix products of the same shapes, and the counted activations at the rate of the
@@ -138,12 +138,13 @@ def line(name: str, phase: str, updates: int, measured: dict, evaluations: list[
     }
 
 
-def run_case(name: str, repeats: int) -> None:
+def run_case(name: str, repeats: int, dtype: str = "float32") -> None:
     make_config, observation_dim, action_dim = CASES[name]
-    config = make_config()
+    config = _with(make_config(), dtype=dtype)
     state = bdpo.init(config, jax.random.key(0), observation_dim, action_dim)
     static, size, interval = state.static, config.batch_size, config.actor_update_interval
     about = {
+        "dtype": dtype,
         "device": jax.devices()[0].device_kind,
         "jax": jax.__version__,
         "machine": platform.processor() or platform.machine(),
@@ -164,9 +165,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[2])
     parser.add_argument("--case", nargs="+", default=["walker2d"], choices=CASES)
     parser.add_argument("--repeats", type=int, default=20, help="cycles timed; ten times as many pre-training updates")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"), help="the floor is float32's")
     options = parser.parse_args()
+    if options.repeats < 2:
+        parser.error("--repeats must be 2 or more")
     for name in options.case:
-        run_case(name, options.repeats)
+        run_case(name, options.repeats, options.dtype)
 
 
 if __name__ == "__main__":

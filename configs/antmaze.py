@@ -47,7 +47,6 @@ def get_config(arg: str = "antmaze-umaze-v0"):
         c.greedy_candidates = 1
         c.pretrain_steps = 80_000
         c.train_steps = 30_000
-        c.actor_decay_steps = c.train_steps // c.actor_update_interval
         c.value_warmup_steps = 8_000
         c.evaluate_every = 15_000
         c.eval_episodes = 20

@@ -59,7 +59,7 @@ def quick(c) -> None:
     c.pretrain_steps = 60_000
     c.train_steps = 40_000
     c.value_warmup_steps = 6_000
-    c.actor_decay_steps = c.train_steps // c.actor_update_interval
+    c.actor_decay_steps = -1
     c.evaluate_every = 10_000
     c.eval_episodes = 5
     c.final_episodes = 20

@@ -6,7 +6,7 @@ from helpers import config, make_batch, random_state
 
 from bdpo_jax import networks
 from bdpo_jax.agents import bdpo
-from benchmarks import evaluation, step, work
+from benchmarks import evaluation, scaling, step, work
 
 
 def xla_flops(function, *arguments):
@@ -56,3 +56,10 @@ def test_the_evaluation_benchmark_compares_equal_episodes():
     found = evaluation.measure("hopper-medium-v2", 3, 1)
     assert found["equal_returns"] and found["environment_steps"] > 10
     assert found["evaluation_s"] >= found["simulation_s"] > 0 and 0 < found["policy_share"] < 1
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_the_scaling_benchmark_trains_all_seeds(together):
+    settings = step._with(step.CASES["quick"][0](), actor_widths=(8,), value_widths=(8,), batch_size=8)
+    seconds, spread, megabytes = scaling.measure(settings, 11, 3, 2, together, 1, 2)
+    assert seconds > 0 and spread >= 0 and 0 < megabytes < 5

@@ -53,6 +53,17 @@ def test_a_file_of_ones_own_is_read_by_d4rls_rules(tmp_path, name):
     np.testing.assert_allclose(scaled.rewards, data.rewards * 1000 / (returns.max() - returns.min()), rtol=1e-4)
 
 
+def test_episodes_are_found_without_timeouts(tmp_path):
+    """An episode that was cut off ends where the next row does not begin with its next observation."""
+    arrays = pendulum_rows()
+    with_timeouts = {**arrays, "next_observations": np.roll(arrays["observations"], -1, axis=0)}
+    with_timeouts["next_observations"][19::20] += 1
+    without = {key: value for key, value in with_timeouts.items() if key != "timeouts"}
+    first = custom.load(save(tmp_path / "with.npz", with_timeouts))
+    second = custom.load(save(tmp_path / "without.npz", without))
+    np.testing.assert_array_equal(first.rewards, second.rewards)
+
+
 def test_stored_next_observations_keep_every_row(tmp_path):
     arrays = pendulum_rows()
     arrays["next_observations"] = arrays["observations"] + 1

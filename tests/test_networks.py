@@ -3,7 +3,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_trees
 
 from bdpo_jax import networks
 
@@ -163,26 +162,59 @@ def test_an_ensemble_is_its_members_in_turn_or_at_once(ensemble, monkeypatch):
     observations = rng.normal(size=(4, 1, 3)).astype(np.float32)
     actions = rng.normal(size=(4, 6, 2)).astype(np.float32)
 
-    def loss(params):
-        values = networks.apply_ensemble(network, params, observations, actions)
+    def loss(inputs):
+        values = networks.apply_frozen(network, *inputs)
         return jnp.square(values).sum(), values
-
-    def compiled():  # a new function object, so that nothing is remembered from the other branch
-        return jax.jit(jax.value_and_grad(lambda p: loss(p), has_aux=True))
 
     apply = jax.jit(network.apply)
     alone = [apply(jax.tree.map(lambda x, i=i: x[i], params), observations, actions)[..., 0] for i in range(3)]
     results = {}
     for rows in (1, 10**9):
         monkeypatch.setattr(networks, "TURNS_FROM_ROWS", rows)
+        inputs = params, observations, actions
         if jax.default_backend() == "cpu":
-            assert ("scan" in str(jax.make_jaxpr(lambda p: loss(p))(params))) == (rows == 1)
-        (_, values), gradients = compiled()(params)
+            assert ("scan" in str(jax.make_jaxpr(lambda inputs: loss(inputs))(inputs))) == (rows == 1)
+        # A new function object, so that nothing is remembered from the other branch.
+        compiled = jax.jit(jax.value_and_grad(lambda inputs: loss(inputs), has_aux=True))
+        (_, values), (of_params, of_observations, results[rows]) = compiled(inputs)
         assert values.shape == (3, 4, 6)
         np.testing.assert_allclose(values, np.stack(alone), rtol=1e-4, atol=1e-5)
-        results[rows] = gradients
+        assert not any(np.any(leaf) for leaf in jax.tree.leaves((of_params, of_observations))), "they are frozen"
+    assert np.abs(results[1]).min() > 0
+    np.testing.assert_allclose(results[1], results[10**9], rtol=1e-4, atol=1e-4 * np.abs(results[1]).max())
 
-    def close(left, right, err_msg):
-        np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-4 * np.abs(left).max(), err_msg=err_msg)
 
-    assert_trees(close, results[1], results[10**9])
+def test_the_slopes_with_the_input_n(monkeypatch):
+    """As V is used for the actor: one state for several actions, n for each state."""
+    network = networks.v_network((8, 8), 3)
+    rng = np.random.default_rng(1)
+    observations, actions = (rng.normal(size=shape).astype(np.float32) for shape in ((4, 1, 3), (4, 6, 2)))
+    n = np.array([[1], [2], [3], [2]])
+    params = networks.init_ensemble(network, jax.random.key(0), 2, observations, actions, n)
+
+    def loss(actions):
+        return (networks.apply_frozen(network, params, observations, actions, n) ** 2).mean(axis=0).sum()
+
+    found = {}
+    for rows in (1, 10**9):
+        monkeypatch.setattr(networks, "TURNS_FROM_ROWS", rows)
+        found[rows] = jax.jit(jax.grad(lambda a: loss(a)))(actions)
+    np.testing.assert_allclose(found[1], found[10**9], rtol=1e-4, atol=1e-4 * np.abs(found[1]).max())
+
+
+@pytest.mark.parametrize("outputs, steps", [(1, 0), (6, 5)])
+def test_bfloat16_keeps_parameters_and_outputs_in_float32(outputs, steps):
+    """Its outputs differ by some roundings of 2^-9 of the hidden layers' size, which is about 1."""
+    sizes = {"widths": (64, 64), "outputs": outputs, "steps": steps}
+    exact, fast = (networks.Network(**sizes, dtype=dtype) for dtype in ("float32", "bfloat16"))
+    rng = np.random.default_rng(0)
+    inputs = [rng.normal(size=(128, width)).astype(np.float32) for width in (11, 3)]
+    if steps:
+        inputs.append(rng.integers(1, steps + 1, 128))
+    params = fast.init(jax.random.key(0), *inputs)
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
+    found, expected = fast.apply(params, *inputs), exact.apply(params, *inputs)
+    assert found.dtype == jnp.float32
+    assert 0 < np.abs(found - expected).max() < 0.05 * np.abs(expected).max()
+    gradient = jax.grad(lambda p: fast.apply(p, *inputs).sum())(params)
+    assert {leaf.dtype for leaf in jax.tree.leaves(gradient)} == {jnp.dtype("float32")}

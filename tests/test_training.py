@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import signal
+import threading
 
 import jax
 import numpy as np
@@ -59,6 +60,12 @@ def rows(workdir):
         return list(csv.DictReader(file))
 
 
+def logged(workdir):
+    """What the rows say, but for the time: (update, losses, scores)."""
+    names = ("step", "behavior_loss", "q_loss", "v_loss", "actor_loss", "eval/behavior/return", "eval/bdpo/return")
+    return [tuple(row[name] for name in names) for row in rows(workdir)]
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A run that was never stopped."""
@@ -89,7 +96,7 @@ def test_the_score_command(whole, capsys, tmp_path):
     score.main([str(workdir), "--episodes", "3", "--seed", "5", "--policy", "behavior", "--candidates", "1"])
     second = capsys.readouterr().out
     for text, name in ((first, "actor"), (second, "behavior")):
-        assert text.startswith(f"{name} of {workdir} in pointmass (mujoco), 3 episodes, seed 5\nreturn -")
+        assert text.startswith(f"{name} of {workdir} in pointmass, 3 episodes, seed 5\nreturn -")
         assert "success" in text and "ms per environment step" in text
     assert first.splitlines()[1] != second.splitlines()[1]
     with pytest.raises(SystemExit, match=f"Error: .*{tmp_path}"):
@@ -103,9 +110,10 @@ class StopAfter:
         original = loop.Run.write
 
         def write(run, *inputs):
-            original(run, *inputs)
+            found = original(run, *inputs)
             if run.done >= updates:
                 os.kill(os.getpid(), signal.SIGTERM)
+            return found
 
         monkeypatch.setattr(loop.Run, "write", write)
 
@@ -118,8 +126,66 @@ def test_a_stopped_run_goes_on_bit_for_bit(whole, tmp_path, monkeypatch, updates
     assert stopped.value.code == 143
     results = training.run(tiny(), tmp_path)
     assert_same(final_state(tmp_path, tiny()), final_state(whole[0], tiny()))
-    assert results["scores"]["bdpo"]["returns"].tolist() == whole[1]["scores"]["bdpo"]["returns"].tolist()
-    assert [row["q_loss"] for row in rows(tmp_path)] == [row["q_loss"] for row in rows(whole[0])]
+    assert results["scores"]["bdpo"]["returns"] == whole[1]["scores"]["bdpo"]["returns"]
+    assert sorted(logged(tmp_path)) == sorted(logged(whole[0]))
+
+
+def test_an_evaluation_cut_short_by_a_stop_is_begun_again(whole, tmp_path, monkeypatch):
+    """The evaluation after update 18 only begins to run when the stop at update 21 ends it."""
+    original, stop = suites.PointMass.evaluate, threading.Event()
+
+    def evaluate(suite, state, key, policies, episodes, before_step):
+        if policies == ["bdpo"]:
+            stop.wait(60)
+        return original(suite, state, key, policies, episodes, before_step)
+
+    def saved(run):
+        original_save(run)
+        if run.done >= 21:
+            stop.set()
+
+    original_save = loop.Run.save
+    with monkeypatch.context() as patch, pytest.raises(training.Stopped):
+        StopAfter(patch, 21)
+        patch.setattr(suites.PointMass, "evaluate", evaluate)
+        patch.setattr(loop.Run, "save", saved)
+        training.run(tiny(), tmp_path)
+    assert not any(row["step"] == "18" and row.get("eval/bdpo/return") for row in rows(tmp_path))
+    training.run(tiny(), tmp_path)
+    assert_same(final_state(tmp_path, tiny()), final_state(whole[0], tiny()))
+    assert sorted(logged(tmp_path)) == sorted(logged(whole[0]))
+
+
+def test_training_goes_on_while_the_policy_is_scored(whole, tmp_path, monkeypatch):
+    """Scores that come late are logged under their update, and are those of its policy."""
+    original, last = suites.PointMass.evaluate, threading.Event()
+
+    def evaluate(suite, state, key, policies, episodes, before_step):
+        if policies == ["bdpo"]:
+            assert last.wait(60), "training waits for an evaluation"
+        return original(suite, state, key, policies, episodes, before_step)
+
+    def write(run, *inputs):
+        original_write(run, *inputs)
+        if run.done == 28:
+            last.set()
+
+    original_write = loop.Run.write
+    monkeypatch.setattr(suites.PointMass, "evaluate", evaluate)
+    monkeypatch.setattr(loop.Run, "write", write)
+    results = training.run(tiny(), tmp_path)
+    assert logged(tmp_path) != logged(whole[0]), "the scores came as early as ever"
+    assert sorted(logged(tmp_path)) == sorted(logged(whole[0]))
+    assert results["seconds"]["waiting"] < results["seconds"]["evaluation"]
+
+
+def test_an_error_in_an_evaluation_ends_the_run(tmp_path, monkeypatch):
+    def evaluate(*_):
+        raise UserError("the policy is ill")
+
+    monkeypatch.setattr(suites.PointMass, "evaluate", evaluate)
+    with pytest.raises(UserError, match="is ill"):
+        training.run(tiny(), tmp_path)
 
 
 def test_a_killed_run_goes_on_from_its_last_checkpoint(whole, tmp_path, monkeypatch):
@@ -149,6 +215,61 @@ def test_a_finished_run_can_be_extended_and_repeated(whole, tmp_path):
     states = [final_state(tmp_path / name, tiny(train_steps=16, **steady)) for name in "ab"]
     for a, b in zip(*states, strict=True):  # other stretches are other programs: equal to rounding
         np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5)
+
+
+def test_a_finished_run_is_not_scored_again_unless_asked_otherwise(whole, tmp_path, monkeypatch):
+    config = {"train_steps": 6, "checkpoint_every": 6, "evaluate_every": 6, "log_every": 6}
+    training.run(tiny(**config), tmp_path)
+    before = logged(tmp_path)
+    original, asked = suites.PointMass.evaluate, []
+
+    def evaluate(suite, state, key, policies, episodes, before_step):
+        asked.append((policies, episodes))
+        return original(suite, state, key, policies, episodes, before_step)
+
+    monkeypatch.setattr(suites.PointMass, "evaluate", evaluate)
+    training.run(tiny(**config), tmp_path)
+    assert asked == [] and logged(tmp_path) == before
+    results = training.run(tiny(**config, final_episodes=5), tmp_path)
+    assert asked == [(["bdpo", "behavior", "behavior_best_of"], 5)]
+    assert len(results["scores"]["bdpo"]["returns"]) == 5
+
+
+def test_a_refused_continuation_leaves_everything_as_it_was(tmp_path):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(training.Stopped):
+        StopAfter(patch, 7)
+        training.run(tiny(pretrain_steps=9), tmp_path)
+    config = (tmp_path / "config.json").read_text()
+    with pytest.raises(UserError, match="pretrain_steps=5"):
+        training.run(tiny(pretrain_steps=5), tmp_path)
+    assert (tmp_path / "config.json").read_text() == config
+
+
+def test_an_extended_run_goes_on_learning():
+    """-1 lets the actor's learning rate end at nothing with the budget, whatever that is."""
+    state = loop.Hyper.from_config(tiny(actor_decay_steps=-1, train_steps=30))
+    longer = loop.Hyper.from_config(tiny(actor_decay_steps=-1, train_steps=60))
+    assert (float(state.actor_decay_steps), float(longer.actor_decay_steps)) == (10.0, 20.0)
+
+
+def test_parameters_that_are_no_numbers_end_a_run_before_they_are_saved(tmp_path, monkeypatch):
+    """Also where the losses before the last update were well."""
+    original = chunks.train
+
+    def broken(state, *inputs):
+        state, collected = original(state, *inputs)
+        spoiled = jax.tree.map(lambda x: x * np.nan, state.actor.params)
+        return state.replace(actor=state.actor.replace(params=spoiled)), [
+            part | {"finite": part["finite"] & False} for part in collected
+        ]
+
+    monkeypatch.setattr(chunks, "train", broken)
+    with pytest.raises(
+        training.NonFinite, match="a network's parameter became non-finite at update 11.*is of update 7"
+    ):
+        training.run(tiny(checkpoint_every=7), tmp_path)
+    with Checkpointer(tmp_path / "checkpoints", read_only=True) as checkpoints:
+        assert checkpoints.steps() == [7]
 
 
 def test_another_run_is_refused(whole, tmp_path):
@@ -199,6 +320,10 @@ def test_a_non_finite_actor_is_found_though_the_critics_are_well(tmp_path, monke
         ("task", "pointmas"),
         ("seeds", (1, 1)),
         ("seeds", ("a",)),
+        ("seeds", (-1,)),
+        ("seed", -1),
+        ("dtype", "float16"),
+        ("env", "Pendulum-v1"),
         ("members_at_once", -1),
     ],
 )
@@ -211,4 +336,11 @@ def test_swept_values_that_make_no_sense_are_named(tmp_path):
     config = tiny()
     config.sweep.eta = (0.1, -1.0)
     with pytest.raises(UserError, match=r"config\.sweep\.eta is \(0\.1, -1\.0\)"):
+        training.run(config, tmp_path)
+    config.sweep.eta = ()
+    config.sweep.discount = (0.9, 1.5)
+    with pytest.raises(UserError, match="discount is 1.5"):
+        training.run(config, tmp_path)
+    config.sweep.discount = (0.9999999, 1.0)
+    with pytest.raises(UserError, match="Two members would be named seed0-discount1"):
         training.run(config, tmp_path)

@@ -65,6 +65,8 @@ def test_budgets_may_change_and_the_new_ones_are_recorded(tmp_path):
     Workdir(tmp_path, CONFIG).close()
     with Workdir(tmp_path, {**CONFIG, "train_steps": 500}, may_change=("train_steps",)) as workdir:
         assert workdir.resumed and workdir.changed == {"train_steps": (100, 500)}
+        assert read_config(tmp_path)["train_steps"] == 100, "the run may still refuse them"
+        workdir.accept()
     assert read_config(tmp_path)["train_steps"] == 500
     with Workdir(tmp_path, {**changed_config(eta=1.0), "train_steps": 500}, may_change=("agent",)) as workdir:
         assert workdir.changed == {"agent.eta": (0.06, 1.0)}

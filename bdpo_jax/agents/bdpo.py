@@ -104,7 +104,7 @@ def q_target(state: TrainState, batch: Batch, key: jax.Array) -> tuple[jax.Array
         static.clip,
         reference=predictor(state.behavior.ema),
     )
-    values = networks.apply_ensemble(static.q_network, state.q.ema, observations, path.actions)
+    values = networks.apply_frozen(static.q_network, state.q.ema, observations, path.actions)
     values = values.max(axis=-1) if static.max_q_backup else values.mean(axis=-1)
     penalty = path.kl.mean(axis=-1)
     value = common.aggregate(values, static.aggregation, hyper.rho) - hyper.eta * penalty
@@ -162,7 +162,7 @@ def continuation_value(
 
     def values_0(rows):
         last = diffusion.reverse_mean(static.schedule, noisy[rows], n[rows], predicted[rows], static.clip)
-        return networks.apply_ensemble(static.q_network, state.q.ema, observations[rows], last)
+        return networks.apply_frozen(static.q_network, state.q.ema, observations[rows], last)
 
     def values_n(rows):
         shape = (noisy[rows].shape[0], static.actor_samples, static.action_dim)
@@ -171,7 +171,7 @@ def continuation_value(
         previous = diffusion.denoise(static.schedule, *inputs, noise, static.clip)
         before = n[rows][:, None] - 1
         members = (static.v_network, state.v.ema, observations[rows][:, None], previous, before)
-        return networks.apply_ensemble(*members).mean(axis=-1)
+        return networks.apply_frozen(*members).mean(axis=-1)
 
     every = slice(None)
     if static.diffusion_steps == 1:
@@ -342,6 +342,6 @@ def sample_actions(
     )
     if candidates == 1:
         return path.actions[..., 0, :]
-    values = networks.apply_ensemble(static.q_network, state.q.ema, states, path.actions).mean(axis=0)
+    values = networks.apply_frozen(static.q_network, state.q.ema, states, path.actions).mean(axis=0)
     best = jnp.argmax(values, axis=-1)[..., None, None]
     return jnp.take_along_axis(path.actions, best, axis=-2)[..., 0, :]

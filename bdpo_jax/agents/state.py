@@ -15,7 +15,7 @@ from bdpo_jax.agents.common import Model
 
 @dataclasses.dataclass(frozen=True)
 class Static:
-    """Sizes and switches that change shapes or control flow; `configs/base.py` says what each one is."""
+    """Sizes and switches that change shapes or control flow; `bdpo_jax/defaults.py` says what each one is."""
 
     action_dim: int
     diffusion_steps: int
@@ -37,12 +37,14 @@ class Static:
     behavior_finetune: bool
     greedy_candidates: int
     clip_norm: float
+    dtype: str = "float32"
 
     @classmethod
     def from_config(cls, config: Any, action_dim: int) -> "Static":
         """Reads the fields of these names from any object with attributes."""
         names = [field.name for field in dataclasses.fields(cls) if field.name != "action_dim"]
-        values = {name: getattr(config, name) for name in names}
+        values = {name: getattr(config, name) for name in names if name != "dtype"}
+        values["dtype"] = getattr(config, "dtype", "float32")  # which checkpoints of older runs do not name
         widths = {name: tuple(values[name]) for name in ("actor_widths", "value_widths")}
         return cls(action_dim=action_dim, **{**values, **widths})
 
@@ -58,15 +60,15 @@ class Static:
 
     @property
     def noise_predictor(self) -> networks.Network:
-        return networks.noise_predictor(self.actor_widths, self.action_dim, self.diffusion_steps)
+        return networks.noise_predictor(self.actor_widths, self.action_dim, self.diffusion_steps, self.dtype)
 
     @property
     def q_network(self) -> networks.Network:
-        return networks.q_network(self.value_widths, self.q_layer_norm)
+        return networks.q_network(self.value_widths, self.q_layer_norm, self.dtype)
 
     @property
     def v_network(self) -> networks.Network:
-        return networks.v_network(self.value_widths, self.diffusion_steps)
+        return networks.v_network(self.value_widths, self.diffusion_steps, self.dtype)
 
 
 @struct.dataclass
@@ -89,10 +91,12 @@ class Hyper:
 
     @classmethod
     def from_config(cls, config: Any) -> "Hyper":
-        """Reads the fields of these names; a decay horizon of 0 means `config.train_steps`."""
+        """Reads the fields of these names; a decay horizon of 0 means `config.train_steps`, -1 the actor's updates."""
         values = {field.name: getattr(config, field.name) for field in dataclasses.fields(cls)}
         for name in ("actor_decay_steps", "value_decay_steps"):
             values[name] = values[name] or max(config.train_steps, 1)
+        if values["actor_decay_steps"] < 0:
+            values["actor_decay_steps"] = max(config.train_steps // config.actor_update_interval, 1)
         return cls(**{name: jnp.float32(value) for name, value in values.items()})
 
 

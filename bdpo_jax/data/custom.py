@@ -37,6 +37,9 @@ def load(path: str, reward_scaling: str | float = "auto", action_space: gymnasiu
     else:
         data = d4rl.transitions(raw, len(raw["rewards"]) + 1, path)
     data = check(data, path, clip_actions=True)
+    if "timeouts" not in raw:  # an episode ends where the next row does not begin with this row's next observation
+        follows = (raw["next_observations"][:-1] == raw["observations"][1:]).all(axis=1)
+        raw["timeouts"] = np.append(~follows, True) & ~raw["terminals"]
     returns, _ = d4rl.episodes(raw, len(raw["rewards"]) + 1)
     return d4rl.finish(data, d4rl.reward_factor(reward_scaling, None, returns, path))
 
@@ -55,7 +58,7 @@ def environment(name: str) -> Callable[[], gymnasium.Env] | None:
 
     try:
         env = make()
-    except gymnasium.error.Error as error:
+    except (gymnasium.error.Error, ImportError) as error:
         raise UserError(f"config.env is {name!r}, which gymnasium cannot make ({error}).") from error
     if env.spec is None or env.spec.max_episode_steps is None:
         raise UserError(f"config.env is {name!r}, which has no step limit; register it with max_episode_steps.")
@@ -69,7 +72,8 @@ def unit_box(env: gymnasium.Env) -> gymnasium.Env:
     Raises:
       UserError: its action space is not a finite box of one axis.
     """
-    if not isinstance(env.observation_space, gymnasium.spaces.Box):
+    observed = env.observation_space
+    if not isinstance(observed, gymnasium.spaces.Box) or len(observed.shape) != 1:
         env = gymnasium.wrappers.FlattenObservation(env)
     space = env.action_space
     _require_box(space)
@@ -95,5 +99,5 @@ def unit_actions(actions: np.ndarray, space: gymnasium.spaces.Box | None) -> np.
 
 def _require_box(space):
     box = isinstance(space, gymnasium.spaces.Box) and len(space.shape) == 1
-    if not (box and np.isfinite(space.low).all() and np.isfinite(space.high).all()):
+    if not (box and np.isfinite(space.low).all() and np.isfinite(space.high).all() and (space.low < space.high).all()):
         raise UserError(f"The action space {space} is not a finite box of one axis, which this method needs.")

@@ -27,9 +27,9 @@ def read(path: str | Path, optional: tuple[str, ...] = ("timeouts",)) -> dict:
     Raises:
       UserError: not a readable file, a missing key, or what `check_arrays` finds.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.is_file():
-        raise UserError(f"There is no file {path}; give the path of an HDF5 file in D4RL's format.")
+        raise UserError(f"There is no file {path}; give the path of an HDF5 or npz file in D4RL's format.")
     npz = path.suffix == ".npz"
     try:
         arrays, found = (_npz_arrays if npz else _hdf5_arrays)(path, (*REQUIRED_KEYS, *optional))

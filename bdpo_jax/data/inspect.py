@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from bdpo_jax.data import d4rl, files
+from bdpo_jax.defaults import get_config
 from bdpo_jax.types import UserError
 
 SATURATED = 0.99  # |action| from which a motor counts as being at its limit
@@ -114,7 +115,9 @@ def report(name: str, found: dict, reference: tuple[float, float] | None) -> str
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m bdpo_jax.data.inspect", description=__doc__.splitlines()[2])
     parser.add_argument("name", help="a D4RL task, or a file in D4RL's format")
-    parser.add_argument("--dataset_path", default="", help="the task's file or its folder; default: D4RL's cache")
+    parser.add_argument(
+        "--dataset_path", default="", help="the task's file or its folder; default: D4RL's cache, or download"
+    )
     parser.add_argument("--max_episode_steps", type=int, default=1000, help="of a file without timeouts")
     parser.add_argument("--picture", type=Path, help="default: NAME.png in the working directory")
     options = parser.parse_args(arguments)
@@ -123,7 +126,11 @@ def main(arguments: list[str] | None = None) -> None:
         path = Path(name)
         if not path.exists():
             task = d4rl.TASKS[name]
-            path, limit, family = d4rl.find(name, options.dataset_path), task.max_episode_steps, task.family
+            path, limit, family = (
+                d4rl.find(name, options.dataset_path, mirrors=get_config().mirrors),
+                task.max_episode_steps,
+                task.family,
+            )
             reference = d4rl.REFERENCE_SCORES[name.split("-")[0]]
         elif path.name.startswith("Ant_maze"):
             family = "antmaze"

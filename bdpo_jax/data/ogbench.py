@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import io
 from collections.abc import Callable
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -34,10 +35,11 @@ def load(name: str, dataset_path: str = "", reward_scaling: str | float = "auto"
       UserError: no such dataset, or the package is missing.
     """
     package = _package(name)
+    path = str(Path(dataset_path).expanduser()) if dataset_path else None
     try:
         # The package prints where it downloads from.
         with contextlib.redirect_stdout(io.StringIO()):
-            arrays, _ = package.make_env_and_datasets(name, dataset_path=dataset_path or None)[1:]
+            arrays, _ = package.make_env_and_datasets(name, dataset_path=path)[1:]
     except Exception as error:  # its download, NumPy's reader and gymnasium's registry raise what they like
         reason = " ".join(str(error).split())
         raise UserError(
@@ -68,6 +70,6 @@ def environment(name: str) -> Callable[[], gymnasium.Env]:
 
     try:
         make().close()
-    except gymnasium.error.Error as error:
+    except (gymnasium.error.Error, ImportError) as error:
         raise UserError(f"OGBench has no environment for {name!r} ({error}).") from error
     return make

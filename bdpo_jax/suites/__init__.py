@@ -2,7 +2,7 @@
 
 A suite is made from a config and has `dataset` (host arrays), `policies` (what its last evaluation scores),
 `evaluate(state, key, policies, episodes, before_step)`, `results(scores)`, `summary(results)` and
-`draw(directory, state, key, results)`.
+`draw(directory, state, key, results)`; `of_member(config)` gives that of another member of a group.
 """
 
 from bdpo_jax.data.dataset import unknown_name
@@ -37,6 +37,11 @@ def environment(config):
     """
     kind = _kind(config)
     return kind.environment(config) if issubclass(kind, Simulated) else None
+
+
+def normalize(config, returns):
+    """Returns the normalised scores `[episodes]` of returns; None for a task without reference scores."""
+    return _kind(config).normalize(config, returns)
 
 
 def _kind(config):

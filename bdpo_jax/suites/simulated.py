@@ -1,5 +1,6 @@
 """Tasks whose policies are scored by episodes in a simulation: D4RL's, Minari's, OGBench's, and files of one's own."""
 
+import copy
 from pathlib import Path
 
 import jax
@@ -17,13 +18,24 @@ class Simulated:
     """What such tasks share; one of them adds `load`, which sets `dataset`, and `environment`."""
 
     policies = ("bdpo", "behavior", "behavior_best_of")
+    takes_env = False  # whether `config.env` names the environment
 
     def __init__(self, config):
         self.config = config
+        if config.env and not self.takes_env:
+            raise UserError(
+                f"config.env is {config.env!r}; {config.task} has an environment of its own: leave it empty."
+            )
         self.make_env = self.environment(config)
         self.load()
         if self.make_env is not None:
             self._check_widths()
+
+    def of_member(self, config):
+        """Returns the suite of a config that differs in numbers of the method alone."""
+        other = copy.copy(self)
+        other.config = config
+        return other
 
     @staticmethod
     def environment(config):
@@ -33,7 +45,8 @@ class Simulated:
     def load(self) -> None:
         raise NotImplementedError
 
-    def normalize(self, returns: np.ndarray) -> np.ndarray | None:
+    @staticmethod
+    def normalize(config, returns: np.ndarray) -> np.ndarray | None:
         """Returns the normalised scores of returns, None for a task without reference scores."""
         return None
 
@@ -79,7 +92,7 @@ class Simulated:
         }
         if all("success" in info for info in found.infos):
             scores["success"] = np.mean([float(info["success"]) for info in found.infos])
-        normalized = self.normalize(found.returns)
+        normalized = self.normalize(self.config, found.returns)
         if normalized is not None:
             scores["normalized_score"] = {"mean": normalized.mean(), "std": normalized.std()}
             scores["normalized_interval"] = interval(normalized)
@@ -122,10 +135,11 @@ class D4RL(Simulated):
         config = self.config
         self.dataset = d4rl.load(config.task, config.dataset_path, config.reward_scaling, mirrors=config.mirrors)
 
-    def normalize(self, returns):
-        if envs.reference_scores(self.config.task) is None:
+    @staticmethod
+    def normalize(config, returns):
+        if envs.reference_scores(config.task) is None:
             return None
-        return envs.normalized_score(self.config.task, returns)
+        return envs.normalized_score(config.task, returns)
 
     def draw(self, directory: Path, state, key, results: dict) -> Path | None:
         """Draws the values of the data's states over an antmaze; other tasks have no picture."""
@@ -158,8 +172,9 @@ class Minari(Simulated):
     def load(self):
         self.dataset = minari.load(self.config.task, self.config.reward_scaling)
 
-    def normalize(self, returns):
-        return minari.normalized_score(self.config.task, returns)
+    @staticmethod
+    def normalize(config, returns):
+        return minari.normalized_score(config.task, returns)
 
 
 class OGBench(Simulated):
@@ -176,6 +191,8 @@ class OGBench(Simulated):
 
 class File(Simulated):
     """A file of one's own, scored in any registered gymnasium environment, or not at all."""
+
+    takes_env = True
 
     @staticmethod
     def environment(config):

@@ -29,6 +29,10 @@ class Synthetic2D:
             synthetic2d.boltzmann(points, energies, config.eta, self.samples, seed) for seed in (0, 1)
         )
 
+    def of_member(self, config):
+        """Returns the suite of another member; eta decides the truth."""
+        return Synthetic2D(config)
+
     @functools.cached_property
     def references(self) -> dict:
         """Distances to the truth that no policy decides: of another sample of the truth, and of the data."""

@@ -1,0 +1,133 @@
+"""Devices and processes: one mesh over all of them, members first and then the batch; the first process writes."""
+
+import inspect
+import math
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from bdpo_jax.types import Stopped, UserError
+
+MEMBER, BATCH = "member", "batch"
+PATIENCE = 30  # seconds without a sign of life after which a process counts as dead
+
+
+def join(coordinator: str | None = None, processes: int | None = None, process: int | None = None) -> None:
+    """Makes this process one of a job; before anything else of JAX.
+
+    Args:
+      coordinator: "HOST:PORT" of the first process; None, like the others, asks the cluster (Slurm, TPU, Kubernetes,
+        Open MPI).
+      processes: how many.
+      process: which of them this is.
+
+    Raises:
+      UserError: there is no such cluster, or the others did not come.
+    """
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    patience = {"heartbeat_timeout_seconds": PATIENCE}
+    known = inspect.signature(jax.distributed.initialize).parameters
+    try:
+        jax.distributed.initialize(
+            coordinator, processes, process, **{key: value for key, value in patience.items() if key in known}
+        )
+    except (RuntimeError, ValueError) as error:
+        raise UserError(
+            f"The processes of the job did not find each other ({str(error).splitlines()[0][:200]}): give "
+            "--coordinator=HOST:PORT, --processes and --process, or leave --distributed out for a single one."
+        ) from error
+
+
+def make_mesh(members: int, batch_size: int, limit: int = 0) -> Mesh | None:
+    """Returns the mesh of axes (member, batch), or None for a single device.
+
+    Args:
+      members: runs side by side; they are spread first, as far as they divide evenly.
+      batch_size: of an update; what devices the members leave share it.
+      limit: of devices, of a single process; 0: all.
+
+    Raises:
+      UserError: the batch does not divide, or a limit in a job of several processes.
+    """
+    found = jax.devices()
+    if limit and jax.process_count() > 1:
+        raise UserError(f"config.devices is {limit}; a job of several processes uses all devices, so it must be 0.")
+    if limit > len(found):
+        raise UserError(f"config.devices is {limit}; there are {len(found)} devices.")
+    found = found[: limit or None]
+    if len(found) == 1:
+        return None
+    rows = math.gcd(len(found), members)
+    columns = len(found) // rows
+    if batch_size % columns:
+        raise UserError(
+            f"config.batch_size is {batch_size}, which {columns} devices cannot share evenly; give a multiple of "
+            f"{columns}, or config.devices=1."
+        )
+    return Mesh(np.array(found).reshape(rows, columns), (MEMBER, BATCH))
+
+
+def place(tree: Any, mesh: Mesh | None, members: bool = False) -> Any:
+    """Puts host arrays on every device of the mesh; with `members`, leading axes are spread over its members."""
+    if mesh is None:
+        return jax.tree.map(jnp.array, tree)
+    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec(MEMBER) if members else PartitionSpec()))
+
+
+def constrain(tree: Any, mesh: Mesh | None, *axes: str) -> Any:
+    """Within a program: spreads leading axes as named, and copies to all devices where no axis is named."""
+    if mesh is None:
+        return tree
+    return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, PartitionSpec(*axes)))
+
+
+def fetch(tree: Any, mesh: Mesh | None) -> Any:
+    """Returns host arrays, in every process; all must call it where the mesh has several."""
+    if mesh is not None and jax.process_count() > 1:
+        tree = jax.jit(lambda x: x, out_shardings=NamedSharding(mesh, PartitionSpec()))(tree)
+    return jax.device_get(tree)
+
+
+def is_first() -> bool:
+    return jax.process_index() == 0
+
+
+def say(text: str, **options) -> None:
+    """Prints once for the job."""
+    if is_first():
+        print(text, flush=True, **options)
+
+
+def shared(function: Callable[[], Any], owner: int = 0) -> Any:
+    """Returns `function()` of one process in all of them, which must all call this; its errors, too.
+
+    Only a `UserError` or a `Stopped` is passed on: after any other error the process ends, and with it the job.
+    """
+    if jax.process_count() == 1:
+        return function()
+    here, result, error = jax.process_index() == owner, None, None
+    if here:
+        try:
+            result = function()
+        except (UserError, Stopped) as caught:
+            error = caught
+    sent = np.frombuffer(pickle.dumps((result, error)), np.uint8) if here else np.zeros(0, np.uint8)
+    size = int(multihost_utils.broadcast_one_to_all(np.int64(sent.size), is_source=here))
+    text = multihost_utils.broadcast_one_to_all(sent if here else np.zeros(size, np.uint8), is_source=here)
+    result, error = pickle.loads(np.asarray(text, np.uint8).tobytes())
+    if error is not None:
+        raise error
+    return result
+
+
+def agreed(number: int) -> int:
+    """Returns the largest `number` of all processes, which must all call this."""
+    if jax.process_count() == 1:
+        return number
+    return int(np.max(multihost_utils.process_allgather(np.int32(number))))

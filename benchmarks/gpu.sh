@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Every figure that needs an accelerator, in less than nine minutes: benchmarks/gpu.sh [FOLDER]; JSON lines in FOLDER.
+# QUICK=1 takes the smallest sizes, to try the script itself on a CPU.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+out=${1:-benchmarks/results}
+mkdir -p "$out"
+case=walker2d antmaze=antmaze seeds="1 5 10" limit=100 repeats=20 updates=20000
+if [ -n "${QUICK:-}" ]; then
+  case=quick antmaze=quick seeds="1 2" repeats=2 updates=200
+fi
+failed=0
+
+part() { # part NAME SECONDS COMMAND...: its output in NAME.jsonl, its complaints in NAME.err
+  local name=$1 seconds=$2
+  shift 2
+  if ! timeout "$seconds" "$@" >"$out/$name.jsonl" 2>"$out/$name.err"; then
+    echo "$name failed or took more than $seconds s; see $out/$name.err" >&2
+    failed=1
+  fi
+  echo "== $name"
+  cat "$out/$name.jsonl"
+}
+
+command -v nvidia-smi >/dev/null && nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv | tee "$out/gpu.csv"
+for dtype in float32 bfloat16; do
+  part "step-$dtype" "$limit" python benchmarks/step.py --case "$case" "$antmaze" --dtype "$dtype" --repeats "$repeats"
+done
+part scaling "$limit" python benchmarks/scaling.py --case "$case" --seeds $seeds --dtype float32 bfloat16
+
+# One run as its user would start it, and how busy the device is meanwhile.
+rm -rf "$out/run"
+sampler=""
+if command -v nvidia-smi >/dev/null; then
+  nvidia-smi --query-gpu=utilization.gpu,memory.used --format=csv,noheader,nounits --loop-ms=500 >"$out/busy.csv" &
+  sampler=$!
+fi
+part run 150 python launch.py --config=configs/pointmass.py --workdir="$out/run" --config.pretrain_steps="$updates" \
+  --config.train_steps="$updates" --config.log_every=1000 --config.evaluate_every=5000
+[ -n "$sampler" ] && kill "$sampler"
+exit $failed

@@ -1,0 +1,104 @@
+"""python benchmarks/scaling.py [--case walker2d] [--seeds 1 5] [--batch 256] [--devices 1] [--virtual 0] [--repeats 5]
+
+Training updates a second against the number of seeds, the batch and the devices, as ratios to one seed on one device.
+One JSON line a combination. `--virtual 8` splits a CPU into that many devices, which shows that they work, not what
+they gain.
+"""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+
+def measure(config, observation_dim: int, action_dim: int, seeds: int, together: bool, limit: int, repeats: int):
+    """The median seconds of an update of all seeds, with its spread, and the megabytes of a state."""
+    import jax
+    import numpy as np
+
+    from bdpo_jax import chunks, devices, loop
+    from bdpo_jax.agents import bdpo
+    from bdpo_jax.data.dataset import Dataset
+    from benchmarks import step
+
+    mesh = devices.make_mesh(seeds, config.batch_size, limit)
+    batch = step.make_batch(observation_dim, action_dim, 100_000)
+    dataset = devices.place(Dataset(**{name: np.asarray(getattr(batch, name)) for name in vars(batch)}), mesh)
+    states = [jax.device_get(bdpo.init(config, jax.random.key(i), observation_dim, action_dim)) for i in range(seeds)]
+    keys = [jax.random.key(i) for i in range(seeds)]
+    megabytes = loop.megabytes(states[0])
+    if together:
+        states = [devices.place(jax.tree.map(lambda *leaves: np.stack(leaves), *states), mesh, members=True)]
+        keys = [jax.numpy.stack(keys)]
+    else:
+        states = [devices.place(state, mesh) for state in states]
+    length = config.actor_update_interval * (1 if jax.default_backend() == "cpu" else 40)
+
+    def stretch():
+        metrics = []
+        for i, key in enumerate(keys):
+            states[i], found = chunks.train(
+                states[i], dataset, key, 0, length, 0, config.batch_size, members=together, mesh=mesh
+            )
+            metrics.append(found)
+        jax.device_get(metrics)
+
+    stretch()
+    seconds, spread = step.median_seconds(stretch, repeats)
+    return seconds / length, spread / length, megabytes
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[2])
+    parser.add_argument("--case", default="walker2d")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 5])
+    parser.add_argument("--batch", nargs="+", type=int, default=[256])
+    parser.add_argument("--devices", nargs="+", type=int, default=[1])
+    parser.add_argument("--dtype", nargs="+", default=["float32"], choices=("float32", "bfloat16"))
+    parser.add_argument("--virtual", type=int, default=0)
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    if options.virtual:
+        flag = f" --xla_force_host_platform_device_count={options.virtual}"
+        os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + flag
+    import jax
+
+    from benchmarks import step
+
+    make_config, observation_dim, action_dim = step.CASES[options.case]
+    for dtype in options.dtype:
+        for batch in options.batch:
+            one = None
+            for count in options.devices:
+                for seeds in options.seeds:
+                    turns = [True] if seeds == 1 or count > 1 or jax.default_backend() != "cpu" else [False, True]
+                    for together in turns:
+                        config = make_config()
+                        config.update({"batch_size": batch, "dtype": dtype})
+                        config.value_warmup_steps = 0
+                        sizes = (observation_dim, action_dim, seeds, together, count, options.repeats)
+                        seconds, spread, megabytes = measure(config, *sizes)
+                        one = one or seconds
+                        found = {
+                            "case": options.case,
+                            "dtype": dtype,
+                            "batch": batch,
+                            "devices": count,
+                            "seeds": seeds,
+                            "members": "vmapped" if together else "in turns",
+                            "updates_per_second_of_each": round(1 / seconds, 2),
+                            "ms": round(1e3 * seconds, 2),
+                            "spread_ms": round(1e3 * spread, 2),
+                            "times_the_first": round(seconds / one, 2),
+                            "state_mb": round(megabytes, 1),
+                            "device": jax.devices()[0].device_kind,
+                            "jax": jax.__version__,
+                        }
+                        print(json.dumps(found), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,177 @@
+"""Eight virtual devices and two processes against one device: the same runs, to rounding."""
+
+import csv
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from test_training import TINY, final_state, tiny
+
+from bdpo_jax import devices, members, plotting, training
+from bdpo_jax.suites import PointMass
+from bdpo_jax.types import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+# Stretches of one length a phase, so that a process compiles few programs.
+EVERY = dict.fromkeys(("log_every", "checkpoint_every", "evaluate_every", "value_warmup_steps", "pretrain_steps"), 6)
+SHORT = {**TINY, **EVERY, "train_steps": 12, "eval_episodes": 2}
+ENDLESS = {"train_steps": 100_000, "actor_decay_steps": 12, "value_decay_steps": 12}
+MEMBERS = {"seeds": (0, 3), "sweep.eta": (0.1, 5.0)}
+
+
+def short(**changes):
+    config = tiny(**SHORT)
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+def launch(workdir, count, *arguments, **changes):
+    """A process of `launch.py` with `count` virtual devices."""
+    settings = [f"--config.{key}={value}" for key, value in {**SHORT, **changes}.items()]
+    flags = os.environ.get("XLA_FLAGS", "") + f" --xla_force_host_platform_device_count={count}"
+    command = [sys.executable, "launch.py", "--config=configs/pointmass.py", f"--workdir={workdir}", *settings]
+    return subprocess.Popen(
+        [*command, *arguments],
+        cwd=ROOT,
+        env={**os.environ, "XLA_FLAGS": flags},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def pair(workdir, count, **changes):
+    """Two processes of one job, `count` devices each."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        job = (f"--coordinator=127.0.0.1:{free.getsockname()[1]}", "--processes=2")
+    return [launch(workdir, count, *job, f"--process={i}", **changes) for i in range(2)]
+
+
+def finish(process, code=0):
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == code, err
+    return out, err
+
+
+def wait_for_checkpoint(workdir, processes):
+    """Until training has begun to leave checkpoints."""
+    steps = []
+    while not any(step >= 24 for step in steps):
+        assert all(process.poll() is None for process in processes), processes[0].communicate()
+        time.sleep(0.05)
+        steps = [int(path.name) for path in workdir.glob("checkpoints/*") if path.name.isdigit()]
+
+
+def assert_close(workdir, config, expected, expected_config):
+    """To rounding: the parts of a batch are added in another order, and a few updates do not amplify that much."""
+    found, wanted = final_state(workdir, config), final_state(expected, expected_config)
+    for a, b in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-4)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_pictures():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plotting, "curves", lambda *_: None)
+        patch.setattr(PointMass, "draw", lambda *_: None)
+        yield
+
+
+@pytest.fixture(scope="module")
+def group(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("group")
+    training.run(short(**MEMBERS), workdir)
+    return workdir
+
+
+def test_a_mesh_spreads_members_first(monkeypatch):
+    monkeypatch.setattr(jax, "devices", lambda: list(np.arange(8)))
+    monkeypatch.setattr(devices, "Mesh", lambda found, names: (found.shape, names))
+    assert devices.make_mesh(5, 256, limit=1) is None
+    for count, shape in ((1, (1, 8)), (5, (1, 8)), (6, (2, 4)), (8, (8, 1)), (12, (4, 2)), (40, (8, 1))):
+        assert devices.make_mesh(count, 256) == (shape, ("member", "batch"))
+    assert devices.make_mesh(5, 256, limit=4) == ((1, 4), ("member", "batch"))
+    with pytest.raises(UserError, match="batch_size is 20, which 8 devices cannot share evenly"):
+        devices.make_mesh(1, 20)
+    with pytest.raises(UserError, match="config.devices is 9; there are 8 devices"):
+        devices.make_mesh(1, 256, limit=9)
+
+
+def test_one_device_needs_no_mesh():
+    assert devices.make_mesh(3, 16, limit=1) is None
+    tree = {"a": np.arange(3.0)}
+    assert devices.constrain(tree, None, devices.BATCH) is tree
+    assert isinstance(devices.place(tree, None)["a"], jax.Array)
+
+
+def test_members_over_eight_devices_give_the_same_runs(group, tmp_path):
+    """Four members on four devices each two wide; and what was begun there goes on with one device."""
+    arguments = ("--config.seeds=(0,3)", "--config.sweep.eta=(0.1,5.0)")
+    out, _ = finish(launch(tmp_path / "run", 8, *arguments))
+    assert "for each of 4 members; on 8 times cpu" in out
+    for name, config in members.expand(short(**MEMBERS)).items():
+        assert_close(tmp_path / "run" / name, config, group / name, config)
+    results = training.run(short(**MEMBERS, train_steps=18), tmp_path / "run")
+    assert [member["step"] for member in results["members"].values()] == [24] * 4
+
+
+def test_two_processes_give_the_same_runs(group, tmp_path):
+    """Two members of two devices each, evaluated by a process each."""
+    (out, _), (other, _) = (finish(process) for process in pair(tmp_path / "run", 2, seeds="(0,3)"))
+    assert "seed3: return" in out and "return" not in other, "one process reports"
+    found = json.loads((tmp_path / "run" / "results.json").read_text())["members"]
+    expected = json.loads((group / "results.json").read_text())["members"]
+    for name, config in members.expand(short(seeds=(0, 3))).items():
+        assert_close(tmp_path / "run" / name, config, group / f"{name}-eta0.1", config)
+        returns = found[name]["scores"]["bdpo"]["returns"]
+        assert len(returns) == len(expected[f"{name}-eta0.1"]["scores"]["bdpo"]["returns"])
+
+
+def test_a_stopped_job_saves_and_goes_on(tmp_path):
+    """The signal to one process stops both, and a single process may go on."""
+    workdir = tmp_path / "run"
+    processes = pair(workdir, 1, **ENDLESS)
+    wait_for_checkpoint(workdir, processes)
+    processes[1].send_signal(signal.SIGTERM)
+    for process in processes:
+        finish(process, 143)
+    assert_goes_on(workdir)
+
+
+def test_a_job_goes_on_after_one_of_its_processes_died(tmp_path):
+    workdir = tmp_path / "run"
+    processes = pair(workdir, 1, **ENDLESS)
+    wait_for_checkpoint(workdir, processes)
+    processes[1].kill()
+    processes[0].communicate(timeout=120)
+    assert processes[0].returncode not in (0, None), "a job that lost a process has failed"
+    assert_goes_on(workdir)
+
+
+def assert_goes_on(workdir):
+    with open(workdir / "progress.csv") as file:
+        done = max(int(row["step"]) for row in csv.DictReader(file))
+    results = training.run(short(**{**ENDLESS, "train_steps": done}), workdir)
+    assert results["step"] == done + SHORT["pretrain_steps"]
+
+
+def test_a_mistake_ends_both_processes(tmp_path):
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "file").write_text("")
+    for process in pair(tmp_path / "foreign", 1):
+        _, err = finish(process, 1)
+        assert "holds files (file) but no run" in err
+
+
+def test_processes_that_do_not_find_each_other_say_so(tmp_path):
+    _, err = finish(launch(tmp_path / "run", 1, "--distributed"), 1)
+    assert "Error: The processes of the job did not find each other" in err
