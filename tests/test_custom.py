@@ -56,6 +56,7 @@ def test_a_file_of_ones_own_is_read_by_d4rls_rules(tmp_path, name):
 def test_episodes_are_found_without_timeouts(tmp_path):
     """An episode that was cut off ends where the next row does not begin with its next observation."""
     arrays = pendulum_rows()
+    arrays["actions"] /= 2
     with_timeouts = {**arrays, "next_observations": np.roll(arrays["observations"], -1, axis=0)}
     with_timeouts["next_observations"][19::20] += 1
     without = {key: value for key, value in with_timeouts.items() if key != "timeouts"}
