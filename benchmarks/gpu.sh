@@ -26,7 +26,7 @@ command -v nvidia-smi >/dev/null && nvidia-smi --query-gpu=name,driver_version,m
 for dtype in float32 bfloat16; do
   part "step-$dtype" "$limit" python benchmarks/step.py --case "$case" "$antmaze" --dtype "$dtype" --repeats "$repeats"
 done
-part scaling "$limit" python benchmarks/scaling.py --case "$case" --seeds $seeds --dtype float32 bfloat16
+part scaling 150 python benchmarks/scaling.py --case "$case" --seeds $seeds --dtype float32 bfloat16
 
 # One run as its user would start it, and how busy the device is meanwhile.
 rm -rf "$out/run"

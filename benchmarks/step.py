@@ -26,6 +26,8 @@ from bdpo_jax.types import Batch  # noqa: E402
 from benchmarks import work  # noqa: E402
 from configs import antmaze, locomotion, synthetic2d  # noqa: E402
 
+RATE_WORK = 2e7  # elements in a measurement of a rate, and a hundredth of the multiply-adds
+
 # name -> config, observation and action widths
 CASES = {
     "walker2d": (lambda: _with(locomotion.get_config("walker2d-medium-v2"), actor_widths=(256,) * 3), 17, 6),
@@ -55,7 +57,7 @@ def median_seconds(function, repeats: int) -> tuple[float, float]:
 @functools.cache
 def matmul_rate(rows: int, width: int) -> float:
     """Multiply-adds a second of `[rows, width] @ [width, width]`, in one program of many."""
-    count = max(1, int(2e9 / (rows * width * width)))
+    count = max(1, int(100 * RATE_WORK / (rows * width * width)))
     left = jnp.full((rows, width), 0.5 / width)
     right = jnp.full((width, width), 1.0 / width)
     chain = jax.jit(lambda x, w: jax.lax.fori_loop(0, count, lambda _, y: y @ w, x))
@@ -68,7 +70,7 @@ def matmul_rate(rows: int, width: int) -> float:
 def activation_rate(rows: int, width: int) -> float:
     """Elements a second of the activation alone."""
     values = jnp.linspace(-3, 3, rows * width).reshape(rows, width)
-    count = max(1, int(2e7 / values.size))
+    count = max(1, int(RATE_WORK / values.size))
     chain = jax.jit(lambda x: jax.lax.fori_loop(0, count, lambda _, y: mish(y), x))
     chain(values).block_until_ready()
     seconds, _ = median_seconds(lambda: chain(values).block_until_ready(), 5)

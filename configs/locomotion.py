@@ -10,7 +10,7 @@ data, normalised scores of 20 episodes with 95% bootstrap intervals, seeds 0 and
                           behavior model      its best of ten by Q   BDPO
   hopper-medium-replay    11.6 [6.4, 17.5]    66.7 [57.3, 77.0]      60.4 [52.0, 70.1]
                            6.4 [3.4, 9.9]     32.4 [31.6, 33.2]      34.9 [34.0, 36.0]
-  hopper-medium           48.1 [37.5, 61.1]   56.4 [45.5, 69.9]      72.1 [57.4, 86.9]
+  hopper-medium           48.1 [37.5, 61.1]   56.4 [45.5, 69.9]      71.0 [56.4, 86.1]
                           51.0 [39.5, 64.6]   39.4 [38.0, 40.6]      38.5 [37.4, 39.6]
   halfcheetah-medium      43.6 [36.7, 48.5]   22.3 [14.8, 30.3]      41.8 [34.5, 48.3]
                           46.5 [42.4, 48.6]   30.5 [23.8, 37.1]      46.1 [41.4, 48.5]

@@ -46,6 +46,7 @@ def test_the_benchmark_prints_a_line_per_phase(monkeypatch, capsys):
     tiny = {"actor_widths": (8,), "value_widths": (8,), "ensemble_size": 2, "actor_samples": 2, "batch_size": 8}
     make = step.CASES["2d"][0]
     monkeypatch.setitem(step.CASES, "2d", (lambda: step._with(make(), **tiny, diffusion_steps=3), 1, 2))
+    monkeypatch.setattr(step, "RATE_WORK", 2e4)
     step.run_case("2d", 2)
     lines = [step.json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["phase"] for line in lines] == ["pretrain", "train"]
