@@ -218,10 +218,17 @@ class Run:
         self.begin()
 
     def begin(self) -> None:
-        """Writes what a reader of the run's checkpoints needs."""
+        """Writes what a reader of the run's checkpoints needs, and forgets scores of updates to be done again."""
         data = self.suite.dataset
-        sizes = {"observation_dim": data.observation_dim, "action_dim": data.action_dim}
-        devices.shared(lambda: write_json(self.path / "sizes.json", sizes))
+
+        def write():
+            if self.evaluated[0] < 0:
+                (self.path / SCORES_FILE).unlink(missing_ok=True)
+            write_json(
+                self.path / "sizes.json", {"observation_dim": data.observation_dim, "action_dim": data.action_dim}
+            )
+
+        devices.shared(write)
 
     def _read(self, step: int | None):
         """What `restore` needs, on the host: the state's leaves, what was saved with it, and the last scores."""

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from bdpo_jax import chunks, load_policy, loop, score, suites, training
+from bdpo_jax.background import Evaluator
 from bdpo_jax.checkpoint import Checkpointer
 from bdpo_jax.types import UserError
 from configs import pointmass
@@ -130,8 +131,20 @@ def test_a_stopped_run_goes_on_bit_for_bit(whole, tmp_path, monkeypatch, updates
     assert sorted(logged(tmp_path)) == sorted(logged(whole[0]))
 
 
-def test_an_evaluation_cut_short_by_a_stop_is_begun_again(whole, tmp_path, monkeypatch):
-    """The evaluation after update 18 only begins to run when the stop at update 21 ends it."""
+@pytest.mark.parametrize("scored_before", [False, True])
+def test_an_evaluation_cut_short_by_a_stop_is_begun_again(whole, tmp_path, monkeypatch, scored_before):
+    """The evaluation after update 18 only begins to run when the stop at update 21 ends it.
+
+    Also where a process that was killed later had scored the same update: its row is gone with the rows after the
+    checkpoint.
+    """
+    if scored_before:
+        with monkeypatch.context() as patch, pytest.raises(training.Stopped):
+            StopAfter(patch, 11)
+            patch.setattr(Evaluator, "finished", lambda evaluator: evaluator.step is not None)  # so that it is taken
+            training.run(tiny(), tmp_path)
+        lost = {"step": 18, "policies": ["bdpo"], "episodes": 3, "scores": {}}
+        (tmp_path / "scores.json").write_text(json.dumps(lost))
     original, stop = suites.PointMass.evaluate, threading.Event()
 
     def evaluate(suite, state, key, policies, episodes, before_step):
