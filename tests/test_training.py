@@ -140,7 +140,7 @@ def test_an_evaluation_cut_short_by_a_stop_is_begun_again(whole, tmp_path, monke
     """
     if scored_before:
         with monkeypatch.context() as patch, pytest.raises(training.Stopped):
-            StopAfter(patch, 11)
+            StopAfter(patch, 14)
             patch.setattr(Evaluator, "finished", lambda evaluator: evaluator.step is not None)  # so that it is taken
             training.run(tiny(), tmp_path)
         lost = {"step": 18, "policies": ["bdpo"], "episodes": 3, "scores": {}}
