@@ -4,6 +4,8 @@ import os
 import tempfile
 from pathlib import Path
 
+import pytest
+
 HOME = Path(tempfile.gettempdir(), f"bdpo_jax-tests-{os.getuid()}")
 HOME.mkdir(exist_ok=True)
 os.environ["HOME"] = str(HOME)
@@ -13,3 +15,15 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(HOME / ".cache" / "bdpo_j
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 )
+
+
+@pytest.fixture(scope="module")
+def no_pictures():
+    """Other tests draw; where there are many runs it would take most of the time."""
+    from bdpo_jax import plotting  # not before the environment is set
+    from bdpo_jax.suites import PointMass
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plotting, "curves", lambda *_: None)
+        patch.setattr(PointMass, "draw", lambda *_: None)
+        yield

@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 from test_training import TINY, final_state, tiny
 
-from bdpo_jax import devices, members, plotting, training
-from bdpo_jax.suites import PointMass
+from bdpo_jax import devices, members, training
 from bdpo_jax.types import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,6 +24,8 @@ EVERY = dict.fromkeys(("log_every", "checkpoint_every", "evaluate_every", "value
 SHORT = {**TINY, **EVERY, "train_steps": 12, "eval_episodes": 2}
 ENDLESS = {"train_steps": 100_000, "actor_decay_steps": 12, "value_decay_steps": 12}
 MEMBERS = {"seeds": (0, 3), "sweep.eta": (0.1, 5.0)}
+
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 def short(**changes):
@@ -78,16 +79,8 @@ def assert_close(workdir, config, expected, expected_config):
         np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-4)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def no_pictures():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plotting, "curves", lambda *_: None)
-        patch.setattr(PointMass, "draw", lambda *_: None)
-        yield
-
-
 @pytest.fixture(scope="module")
-def group(tmp_path_factory):
+def group(no_pictures, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("group")
     training.run(short(**MEMBERS), workdir)
     return workdir

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from test_training import TINY, assert_same, final_state, logged, tiny
 
-from bdpo_jax import chunks, load_policy, loop, members, plotting, suites, training
-from bdpo_jax.suites import PointMass
+from bdpo_jax import chunks, load_policy, loop, members, suites, training
 from bdpo_jax.types import UserError
 
 SHORT = {**TINY, "train_steps": 12, "eval_episodes": 2}
 GROUP = {"seeds": (0, 3), "sweep.eta": (0.1, 5.0)}
 NAMES = ["seed0-eta0.1", "seed0-eta5", "seed3-eta0.1", "seed3-eta5"]
+
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 def group(**changes):
@@ -25,17 +26,8 @@ def group(**changes):
     return config
 
 
-@pytest.fixture(scope="module", autouse=True)
-def no_pictures():
-    """Other tests draw; here it would take most of the time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plotting, "curves", lambda *_: None)
-        patch.setattr(PointMass, "draw", lambda *_: None)
-        yield
-
-
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole(no_pictures, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("group")
     return workdir, training.run(group(), workdir)
 
