@@ -47,7 +47,7 @@ def measure(config, observation_dim: int, action_dim: int, seeds: int, together:
         jax.device_get(metrics)
 
     stretch()
-    seconds, spread = step.median_seconds(stretch, repeats)
+    seconds, spread = step.spread([step.seconds_of(stretch) for _ in range(repeats)])
     return seconds / length, spread / length, megabytes
 
 

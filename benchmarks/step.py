@@ -2,7 +2,8 @@
 
 Time, memory and work of one update, beside the floor that this machine sets for that work: the counted
 multiplications at the rate of plain matrix products of the same shapes, and the counted activations at the rate of the
-activation alone, both measured in the same run. One JSON line a case.
+activation alone (`times_floor`). Forward layer norms and optimizer steps, timed alone in the same way, are not in the
+floor; with them the update takes `times_parts`. All is measured in turns, in one run. One JSON line a case and phase.
 """
 
 import argparse
@@ -14,18 +15,20 @@ import sys
 import time
 from pathlib import Path
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bdpo_jax.agents import bdpo  # noqa: E402
+from bdpo_jax.agents import bdpo, common  # noqa: E402
 from bdpo_jax.networks import mish  # noqa: E402
 from bdpo_jax.types import Batch  # noqa: E402
 from benchmarks import work  # noqa: E402
 from configs import antmaze, locomotion, synthetic2d  # noqa: E402
 
+PRETRAINED = 20  # pre-training updates in a program
 RATE_WORK = 2e7  # elements in a measurement of a rate, and a hundredth of the multiply-adds
 
 # name -> config, observation and action widths
@@ -43,44 +46,70 @@ def _with(config, **changes):
     return config
 
 
-def median_seconds(function, repeats: int) -> tuple[float, float]:
-    """The median and the interquartile range of the time of `function()`, which blocks."""
-    times = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - began)
-    first, _, third = statistics.quantiles(times, n=4)
-    return statistics.median(times), third - first
+def seconds_of(function) -> float:
+    """The time of `function()`, to the end of what it dispatches."""
+    began = time.perf_counter()
+    jax.block_until_ready(function())
+    return time.perf_counter() - began
+
+
+def spread(values: list[float]) -> tuple[float, float]:
+    """The median and the interquartile range."""
+    first, median, third = statistics.quantiles(values, n=4)
+    return median, third - first
 
 
 @functools.cache
-def matmul_rate(rows: int, width: int) -> float:
-    """Multiply-adds a second of `[rows, width] @ [width, width]`, in one program of many."""
+def matmul_chain(rows: int, width: int):
+    """A program of many products `[rows, width] @ [width, width]`, and the number of its multiply-adds."""
     count = max(1, int(100 * RATE_WORK / (rows * width * width)))
     left = jnp.full((rows, width), 0.5 / width)
     right = jnp.full((width, width), 1.0 / width)
     chain = jax.jit(lambda x, w: jax.lax.fori_loop(0, count, lambda _, y: y @ w, x))
     chain(left, right).block_until_ready()
-    seconds, _ = median_seconds(lambda: chain(left, right).block_until_ready(), 5)
-    return count * rows * width * width / seconds
+    return functools.partial(chain, left, right), count * rows * width * width
 
 
 @functools.cache
-def activation_rate(rows: int, width: int) -> float:
-    """Elements a second of the activation alone."""
+def elementwise_chain(function, rows: int, width: int):
+    """A program of nothing but `function`, and the number of its elements."""
     values = jnp.linspace(-3, 3, rows * width).reshape(rows, width)
     count = max(1, int(RATE_WORK / values.size))
-    chain = jax.jit(lambda x: jax.lax.fori_loop(0, count, lambda _, y: mish(y), x))
+    chain = jax.jit(lambda x: jax.lax.fori_loop(0, count, lambda _, y: function(y), x))
     chain(values).block_until_ready()
-    seconds, _ = median_seconds(lambda: chain(values).block_until_ready(), 5)
-    return count * values.size / seconds
+    return functools.partial(chain, values), count * values.size
 
 
-def floor_seconds(evaluations: list[work.Evaluation]) -> tuple[float, float]:
-    """The least time for the products, and for the activations."""
-    products = sum(e.total / matmul_rate(e.rows, e.width) for e in evaluations)
-    return products, sum(e.activations / activation_rate(e.rows, e.width) for e in evaluations)
+def layer_norm(values):
+    width = values.shape[-1]
+    return nn.LayerNorm().apply({"params": {"scale": jnp.ones(width), "bias": jnp.zeros(width)}}, values)
+
+
+def least_seconds(evaluations: list[work.Evaluation]) -> dict[str, float]:
+    """The least time for products, activations and layer norms (forward), at the rates of this moment."""
+
+    @functools.cache
+    def unit(make_chain, *sizes):
+        chain, units = make_chain(*sizes)
+        return seconds_of(chain) / units
+
+    return {
+        "matmul": sum(e.total * unit(matmul_chain, e.rows, e.width) for e in evaluations),
+        "activation": sum(e.activations * unit(elementwise_chain, mish, e.rows, e.width) for e in evaluations),
+        "layer_norm": sum(e.norms * unit(elementwise_chain, layer_norm, e.rows, e.width) for e in evaluations),
+    }
+
+
+def optimizer_chain(static, hyper, models, count: int = 10):
+    """A program of `count` optimizer steps of each of `models`, averages included, and that count."""
+
+    def step(models):
+        rates = (static.clip_norm, hyper.value_lr, hyper.ema_rate, hyper.value_decay_steps)
+        return [common.apply_gradients(model, model.ema, *rates) for model in models]
+
+    compiled = jax.jit(lambda models: jax.lax.fori_loop(0, count, lambda _, m: step(m), models))
+    jax.block_until_ready(compiled(models))
+    return functools.partial(compiled, models), count
 
 
 def make_batch(observation_dim, action_dim, *shape):
@@ -91,53 +120,71 @@ def make_batch(observation_dim, action_dim, *shape):
     return Batch(**{key: jnp.asarray(value, jnp.float32) for key, value in arrays.items()})
 
 
-def measure(function, state, batch, repeats: int) -> dict:
-    """Compile seconds, seconds of one call with its spread, XLA's FLOPs, and peak bytes."""
+def measure(function, state, batch, evaluations: list[work.Evaluation], optimizers: dict, rounds: int) -> dict:
+    """Times `rounds` calls and, after each, the least times of their parts; `optimizers` counts steps of models.
+
+    The machine may be slower in one minute than in the next, so a call is compared with its own round's floor.
+    """
     key = jax.random.key(0)
     began = time.perf_counter()
     compiled = jax.jit(function, donate_argnums=0).lower(state, batch, key).compile()
     compile_seconds = time.perf_counter() - began
-    holder = [jax.tree.map(jnp.copy, state)]
-
-    def call():
-        holder[0], metrics = compiled(holder[0], batch, key)
-        jax.block_until_ready((holder[0], metrics))
-
-    call()
-    seconds, spread = median_seconds(call, repeats)
+    chains = [
+        (optimizer_chain(state.static, state.hyper, [getattr(state, name) for name in names]), count)
+        for names, count in optimizers.items()
+    ]
+    state = jax.tree.map(jnp.copy, state)
+    times = []
+    for _ in range(rounds + 1):
+        began = time.perf_counter()
+        state, _ = jax.block_until_ready(compiled(state, batch, key))
+        took = time.perf_counter() - began
+        optimizer = sum(count * seconds_of(chain) / length for (chain, length), count in chains)
+        times.append({"all": took, "optimizer": optimizer} | least_seconds(evaluations))
     memory = compiled.memory_analysis()
     peak = memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes
-    cost = compiled.cost_analysis() or {}
     return {
         "compile_s": round(compile_seconds, 2),
-        "seconds": seconds,
-        "spread": spread,
-        "xla_flops": cost.get("flops"),
+        "times": times[1:],  # the first round warms up
         "peak_mb": round((peak - memory.alias_size_in_bytes) / 2**20, 1),
     }
 
 
-def line(name: str, phase: str, updates: int, measured: dict, evaluations: list[work.Evaluation]) -> dict:
+def xla_gflop(function, state, batch) -> float | None:
+    """XLA's own count of one call without loops."""
+    cost = jax.jit(function).lower(state, batch, jax.random.key(0)).compile().cost_analysis() or {}
+    return round(1e-9 * cost["flops"], 3) if "flops" in cost else None
+
+
+def line(name: str, phase: str, updates: int, measured: dict, evaluations: list[work.Evaluation], xla_gflop) -> dict:
     """The JSON object of a case, per update; `measured` and `evaluations` are of `updates` updates."""
-    products, activations = floor_seconds(evaluations)
-    floor, multiply_adds = products + activations, sum(e.total for e in evaluations)
+    multiply_adds = sum(e.total for e in evaluations)
+    ratio, ratio_spread = spread([t["all"] / (t["matmul"] + t["activation"]) for t in measured["times"]])
+    ratio_of_parts, _ = spread([t["all"] / (sum(t.values()) - t["all"]) for t in measured["times"]])
+    medians = {part: statistics.median(t[part] for t in measured["times"]) for part in measured["times"][0]}
+    seconds, seconds_spread = spread([t["all"] for t in measured["times"]])
     return {
         "case": name,
         "phase": phase,
-        "ms": round(1e3 * measured["seconds"] / updates, 2),
-        "spread_ms": round(1e3 * measured["spread"] / updates, 2),
-        "floor_ms": round(1e3 * floor / updates, 2),
-        "times_floor": round(measured["seconds"] / floor, 3),
-        "matmul_ms": round(1e3 * products / updates, 2),
-        "activation_ms": round(1e3 * activations / updates, 2),
+        "ms": round(1e3 * seconds / updates, 2),
+        "spread_ms": round(1e3 * seconds_spread / updates, 2),
+        "times_floor": round(ratio, 3),
+        "spread_times_floor": round(ratio_spread, 3),
+        "times_parts": round(ratio_of_parts, 3),
+        **{f"{part}_ms": round(1e3 * medians[part] / updates, 2) for part in medians if part != "all"},
         "gflop": round(2e-9 * multiply_adds / updates, 3),
-        "xla_gflop": None if measured["xla_flops"] is None else round(1e-9 * measured["xla_flops"] / updates, 3),
+        "xla_gflop": xla_gflop,
         "activations_million": round(1e-6 * sum(e.activations for e in evaluations) / updates, 2),
-        "gflops_reached": round(2e-9 * multiply_adds / measured["seconds"], 1),
-        "matmul_gflops": round(2e-9 * multiply_adds / products, 1),
+        "gflops_reached": round(2e-9 * multiply_adds / seconds, 1),
+        "matmul_gflops": round(2e-9 * multiply_adds / medians["matmul"], 1),
         "compile_s": measured["compile_s"],
         "peak_mb": measured["peak_mb"],
     }
+
+
+def pretrain(state, batches, key):
+    """As the training loop does it: many updates in one program."""
+    return jax.lax.scan(lambda s, b: bdpo.pretrain_behavior(s, b, key), state, batches)
 
 
 def run_case(name: str, repeats: int, dtype: str = "float32") -> None:
@@ -151,22 +198,25 @@ def run_case(name: str, repeats: int, dtype: str = "float32") -> None:
         "jax": jax.__version__,
         "machine": platform.processor() or platform.machine(),
     }
-    batch = make_batch(observation_dim, action_dim, size)
-    measured = measure(bdpo.pretrain_behavior, state, batch, 10 * repeats)
-    evaluations = work.pretraining(static, observation_dim, size)
-    print(json.dumps(line(name, "pretrain", 1, measured, evaluations) | about), flush=True)
+    batches = make_batch(observation_dim, action_dim, PRETRAINED, size)
+    evaluations = PRETRAINED * work.pretraining(static, observation_dim, size)
+    measured = measure(pretrain, state, batches, evaluations, {("behavior",): PRETRAINED}, repeats)
+    counted = xla_gflop(bdpo.pretrain_behavior, state, jax.tree.map(lambda x: x[0], batches))
+    print(json.dumps(line(name, "pretrain", PRETRAINED, measured, evaluations, counted) | about), flush=True)
 
     batches = make_batch(observation_dim, action_dim, interval, size)
-    measured = measure(bdpo.update_cycle, state, batches, repeats)
     critics, actor = work.training(static, observation_dim, size)
-    measured["xla_flops"] = None  # XLA counts a loop's body once: here the scan over updates and those within
-    print(json.dumps(line(name, "train", interval, measured, interval * critics + actor) | about), flush=True)
+    evaluations = interval * critics + actor
+    optimizers = {("q", "v"): interval, ("actor",): 1}
+    measured = measure(bdpo.update_cycle, state, batches, evaluations, optimizers, repeats)
+    # XLA counts a loop's body once, and an update is full of loops: no count of its own here.
+    print(json.dumps(line(name, "train", interval, measured, evaluations, None) | about), flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[2])
     parser.add_argument("--case", nargs="+", default=["walker2d"], choices=CASES)
-    parser.add_argument("--repeats", type=int, default=20, help="cycles timed; ten times as many pre-training updates")
+    parser.add_argument("--repeats", type=int, default=20, help="rounds of a cycle, and of 20 pre-training updates")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"), help="the floor is float32's")
     options = parser.parse_args()
     if options.repeats < 2:

@@ -17,6 +17,7 @@ class Evaluation:
       forward: multiply-adds of one forward pass.
       total: multiply-adds, backward passes included.
       activations: elements that pass the activation, forward.
+      norms: elements that pass a layer norm, forward.
     """
 
     name: str
@@ -26,10 +27,11 @@ class Evaluation:
     forward: float
     total: float
     activations: float
+    norms: float
 
 
-def _evaluation(name, widths, outputs, state, action, time_rows, rows, states, uses, backward) -> Evaluation:
-    """`backward` is "", "parameters" or "inputs" (of the actions alone)."""
+def _evaluation(name, widths, outputs, state, action, time_rows, rows, states, uses, backward, norm=True) -> Evaluation:
+    """`backward` is "", "parameters" or "inputs" (of the actions alone); `norm` is whether hidden layers are normed."""
     first, last = widths[0], widths[-1]
     hidden = sum(a * b for a, b in zip(widths[:-1], widths[1:], strict=True))
     observed, acted = states * state * first, rows * action * first
@@ -41,7 +43,8 @@ def _evaluation(name, widths, outputs, state, action, time_rows, rows, states, u
         total += forward + inner + out
     if backward == "inputs":
         total += acted + inner + out
-    return Evaluation(name, rows, uses, max(widths), uses * forward, uses * total, uses * rows * sum(widths))
+    elements = uses * rows * sum(widths)
+    return Evaluation(name, rows, uses, max(widths), uses * forward, uses * total, elements, norm * elements)
 
 
 def pretraining(static, observation_dim: int, batch: int) -> list[Evaluation]:
@@ -56,27 +59,27 @@ def training(static, observation_dim: int, batch: int) -> tuple[list[Evaluation]
     members, samples, steps = static.ensemble_size, static.actor_samples, static.diffusion_steps
     sizes = (observation_dim, static.action_dim)
     actor = (static.actor_widths, static.action_dim, *sizes, steps + 1)
-    q = (static.value_widths, 1, *sizes, 0)
+    q, q_norm = (static.value_widths, 1, *sizes, 0), static.q_layer_norm
     v = (static.value_widths, 1, *sizes, steps + 1)
     ones = -(-batch // steps) if static.stratified else batch
     others = batch - ones if static.stratified else batch
     many = others * samples
     critics = [
-        _evaluation("Q loss", *q, batch, batch, members, "parameters"),
+        _evaluation("Q loss", *q, batch, batch, members, "parameters", q_norm),
         _evaluation("V loss", *v, batch, batch, members, "parameters"),
         _evaluation("one step, actor and behavior", *actor, batch, batch, 2, ""),
-        _evaluation("Q at n = 1", *q, ones, ones, members, ""),
+        _evaluation("Q at n = 1", *q, ones, ones, members, "", q_norm),
     ]
     if steps > 1:
         critics.append(_evaluation("V at n > 1", *v, many, others, members, ""))
     if not static.one_step:
         rows = batch * samples
         critics.append(_evaluation("path at s', actor and behavior", *actor, rows, batch, 2 * steps, ""))
-        critics.append(_evaluation("Q at s'", *q, rows, batch, members, ""))
+        critics.append(_evaluation("Q at s'", *q, rows, batch, members, "", q_norm))
     actors = [
         _evaluation("actor", *actor, batch, batch, 1, "parameters"),
         _evaluation("behavior", *actor, batch, batch, 1, ""),
-        _evaluation("Q at n = 1, for the actor", *q, ones, ones, members, "inputs"),
+        _evaluation("Q at n = 1, for the actor", *q, ones, ones, members, "inputs", q_norm),
     ]
     if steps > 1:
         actors.append(_evaluation("V at n > 1, for the actor", *v, many, others, members, "inputs"))

@@ -112,11 +112,26 @@ def q_target(state: TrainState, batch: Batch, key: jax.Array) -> tuple[jax.Array
     return target, {"path_penalty": penalty.mean()}
 
 
-def q_loss(params: Any, static: Static, batch: Batch, target: jax.Array) -> tuple[jax.Array, Metrics]:
-    """Returns the mean over batch and members of `(Q_k(s, a) - y)^2` (18)."""
-    values = networks.apply_ensemble(static.q_network, params, batch.observations, batch.actions)
-    metrics = {"q_mean": values.mean(), "q_spread": values.std(axis=0).mean()}
-    return jnp.square(values - target).mean(), metrics
+def value_loss(network: Any, params: Any, inputs: tuple, target: jax.Array, weights: jax.Array | float = 1.0):
+    """The loss of Q and of V, with its gradients: the mean over batch and members of `w (f_k(inputs) - y)^2` (18).
+
+    Args:
+      network: one member.
+      params: of the ensemble, leaves `[members, ...]`.
+      inputs: of the network, leading axis batch.
+      target: `[batch]`.
+      weights: w, `[batch]` or 1.
+
+    Returns:
+      loss, members' values `[members, batch]`, gradients like `params`.
+    """
+
+    def member_loss(member):
+        values = network.apply(member, *inputs)[..., 0]
+        return (weights * jnp.square(values - target)).mean(), values
+
+    (losses, values), gradients = networks.each_member(jax.value_and_grad(member_loss, has_aux=True), params)
+    return losses.mean(), values, jax.tree.map(lambda x: x / len(losses), gradients)
 
 
 def noisy_actions(
@@ -189,13 +204,6 @@ def v_target(state, observations, noisy, n, ones, key) -> tuple[jax.Array, jax.A
     return value - state.hyper.eta * penalty, penalty
 
 
-def v_loss(params, static: Static, observations, noisy, n, weights, target) -> tuple[jax.Array, Metrics]:
-    """Returns the weighted mean over batch and members of `(V_k(s, a^n, n) - y)^2` (18)."""
-    values = networks.apply_ensemble(static.v_network, params, observations, noisy, n)
-    metrics = {"v_mean": values.mean(), "v_spread": values.std(axis=0).mean()}
-    return (weights * jnp.square(values - target)).mean(), metrics
-
-
 def update_critics(state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Metrics]:
     """One update of Q and V and their averages (and of the behavior model where it goes on training).
 
@@ -207,14 +215,13 @@ def update_critics(state: TrainState, batch: Batch, key: jax.Array) -> tuple[Tra
     path_key, row_key, step_key, behavior_key = jax.random.split(key, 4)
 
     target, path_metrics = q_target(state, batch, path_key)
-    q_gradient = jax.value_and_grad(q_loss, has_aux=True)
-    (loss_q, q_metrics), q_gradients = q_gradient(state.q.params, static, batch, target)
+    inputs = (batch.observations, batch.actions)
+    loss_q, q, q_gradients = value_loss(static.q_network, state.q.params, inputs, target)
 
     observations, noisy, n, weights, ones = noisy_actions(static, batch, row_key)
     v_targets, penalty = v_target(state, observations, noisy, n, ones, step_key)
-    v_gradient = jax.value_and_grad(v_loss, has_aux=True)
-    v_inputs = (static, observations, noisy, n, weights, v_targets)
-    (loss_v, v_metrics), v_gradients = v_gradient(state.v.params, *v_inputs)
+    inputs = (observations, noisy, n)
+    loss_v, v, v_gradients = value_loss(static.v_network, state.v.params, inputs, v_targets, weights)
 
     rates = (static.clip_norm, hyper.value_lr, hyper.ema_rate, hyper.value_decay_steps)
     state = state.replace(
@@ -229,9 +236,11 @@ def update_critics(state: TrainState, batch: Batch, key: jax.Array) -> tuple[Tra
         "step_penalty": (weights * penalty).mean(),
         "q_grad_norm": optax.tree.norm(q_gradients),
         "v_grad_norm": optax.tree.norm(v_gradients),
+        "q_mean": q.mean(),
+        "q_spread": q.std(axis=0).mean(),
+        "v_mean": v.mean(),
+        "v_spread": v.std(axis=0).mean(),
         **path_metrics,
-        **q_metrics,
-        **v_metrics,
     }
     if static.behavior_finetune:
         state, behavior_metrics = update_behavior(state, batch, behavior_key)
