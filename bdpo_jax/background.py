@@ -17,16 +17,6 @@ from bdpo_jax.agents.state import TrainState
 from bdpo_jax.checkpoint import Checkpointer
 
 
-def host_device():
-    """The processor as a JAX device where training has another one; None where it trains itself, or is hidden."""
-    if jax.default_backend() == "cpu":
-        return None
-    try:
-        return jax.local_devices(backend="cpu")[0]
-    except RuntimeError:  # JAX_PLATFORMS names the accelerator alone
-        return None
-
-
 def _averages(state: TrainState) -> TrainState:
     models = ("actor", "behavior", "q", "v")
     return state.replace(**{name: getattr(state, name).replace(params=None, opt_state=None) for name in models})
@@ -38,7 +28,7 @@ def snapshot(state: TrainState) -> TrainState:
     Training donates its state, so what outlives the next update must be a copy. The state must not be spread over
     devices.
     """
-    kept, device = jax.device_get(_averages(state)), host_device()
+    kept, device = jax.device_get(_averages(state)), devices.host_device()
     return jax.tree.map(jnp.array, kept) if device is None else jax.device_put(kept, device)
 
 
@@ -84,7 +74,7 @@ class Evaluator:
         taken = snapshot(state)
 
         def work():
-            device = host_device()
+            device = devices.host_device()
             began = time.perf_counter()
             with contextlib.nullcontext() if device is None else jax.default_device(device):
                 return score(taken), time.perf_counter() - began

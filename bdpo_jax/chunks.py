@@ -1,5 +1,7 @@
 """Many updates in one compiled program: the dataset on the device, batches drawn inside, the state donated.
 
+A dataset too large for that is replaced by the batches that the stretch will use (`data.host.Drawn`).
+
 The delay of the actor is structure here: whole cycles are scanned, and only the ragged ends of a stretch that does
 not begin or end with a cycle take single updates. Each step's batch is a function of (key, step).
 
@@ -18,8 +20,7 @@ from bdpo_jax.agents import bdpo
 
 
 def _batch(dataset, key, step, batch_size, mesh, phase):
-    batch = dataset.sample(jax.random.fold_in(jax.random.fold_in(key, 10 + phase), step), batch_size)
-    return devices.constrain(batch, mesh, devices.BATCH)
+    return devices.constrain(dataset.batch(key, phase, step, batch_size), mesh, devices.BATCH)
 
 
 def _compiled(function):
@@ -37,8 +38,9 @@ def _compiled(function):
     @functools.wraps(function)
     def over_members(states, dataset, keys, *static):
         axis = None if static[-1] is None else devices.MEMBER
-        mapped = jax.vmap(lambda state, key: function(state, dataset, key, *static), spmd_axis_name=axis)
-        states, metrics = mapped(states, keys)
+        one = lambda state, data, key: function(state, data, key, *static)  # noqa: E731
+        mapped = jax.vmap(one, in_axes=(0, dataset.member_axis, 0), spmd_axis_name=axis)
+        states, metrics = mapped(states, dataset, keys)
         metrics = metrics | {"finite": jax.vmap(_finite)(states)}
         return devices.constrain(states, static[-1], devices.MEMBER), devices.constrain(metrics, static[-1])
 
@@ -56,7 +58,7 @@ def _finite(state) -> jax.Array:
 @_compiled
 def _pretrain(state, dataset, key, length, batch_size, mesh):
     def body(state, _):
-        batch = _batch(dataset, key, state.pretrain_step, batch_size, mesh, 0)
+        batch = _batch(dataset, key, state.pretrain_step, batch_size, mesh, "pretrain")
         return bdpo.pretrain_behavior(state, batch, key)
 
     state, metrics = jax.lax.scan(body, state, None, length=length)
@@ -66,7 +68,7 @@ def _pretrain(state, dataset, key, length, batch_size, mesh):
 @_compiled
 def _critics(state, dataset, key, length, batch_size, mesh):
     def body(state, _):
-        return bdpo.update_critics(state, _batch(dataset, key, state.step, batch_size, mesh, 1), key)
+        return bdpo.update_critics(state, _batch(dataset, key, state.step, batch_size, mesh, "train"), key)
 
     return jax.lax.scan(body, state, None, length=length)
 
@@ -76,7 +78,7 @@ def _cycles(state, dataset, key, cycles, batch_size, mesh):
     steps = jnp.arange(state.static.actor_update_interval)
 
     def body(state, _):
-        batches = jax.vmap(lambda i: _batch(dataset, key, state.step + i, batch_size, mesh, 1))(steps)
+        batches = jax.vmap(lambda i: _batch(dataset, key, state.step + i, batch_size, mesh, "train"))(steps)
         return bdpo.update_cycle(state, batches, key)
 
     return jax.lax.scan(body, state, None, length=cycles)
@@ -84,7 +86,7 @@ def _cycles(state, dataset, key, cycles, batch_size, mesh):
 
 @_compiled
 def _single(state, dataset, key, batch_size, mesh):
-    return bdpo.update(state, _batch(dataset, key, state.step, batch_size, mesh, 1), key)
+    return bdpo.update(state, _batch(dataset, key, state.step, batch_size, mesh, "train"), key)
 
 
 def pretrain(state, dataset, key, length: int, batch_size: int, members: bool = False, mesh=None):
@@ -102,7 +104,7 @@ def train(state, dataset, key, start: int, length: int, warmup: int, batch_size:
 
     Args:
       state: with `state.step == start`.
-      dataset: on the device.
+      dataset: on the device, or what was drawn from it for these updates.
       key: the run's key.
       start: updates done.
       length: updates to do; a stretch does not pass the end of the warm-up.

@@ -18,6 +18,9 @@ def get_config() -> ConfigDict:
     c.env = ""  # gymnasium id to score a file of one's own in; "": no scores. Other tasks have their own environment
     c.backend = "mujoco"  # of D4RL tasks: "mujoco" (D4RL's physics), "gymnasium" (-v4, others), "d4rl" (original stack)
     c.mirrors = ("http://rail.eecs.berkeley.edu/datasets/offline_rl",)  # where D4RL's files are looked for, in turn
+    # Where the data lie while training: "device"; "host", batches being copied ahead, the same numbers; "auto": on the
+    # host where they would take more than half of an accelerator's memory
+    c.dataset_memory = "auto"
     c.dataset_size = 0  # number of generated transitions (2D) or episodes (point mass)
     c.reward_scaling = "auto"  # "auto": 1000 / (max - min return) in locomotion, 100 in antmaze [rel]; "none"; a number
     c.seed = 0  # of everything random in the run
@@ -25,9 +28,8 @@ def get_config() -> ConfigDict:
 
     # Members: runs side by side over one dataset, each in a directory of its own
     c.seeds = ()  # several seeds instead of one
-    c.sweep = ConfigDict(
-        {key: () for key in SWEPT}
-    )  # values of a number instead of one, --config.sweep.eta="(0.1,1.0)"
+    # values of a number instead of one, --config.sweep.eta="(0.1,1.0)"
+    c.sweep = ConfigDict({key: () for key in SWEPT})
     c.members_at_once = 0  # the others wait for their turn; 0: all at once
     c.devices = 0  # how many of them to use; 0: all, members first and then parts of the batch
 
@@ -58,18 +60,15 @@ def get_config() -> ConfigDict:
     c.ensemble_size = 10  # K, members of Q and of V [T2]
     c.q_layer_norm = False  # layer norm in Q; V has it always [rel]; antmaze True
 
-    c.dtype = (
-        "float32"  # of hidden layers: "float32", or "bfloat16" for speed; parameters, targets and sums stay float32
-    )
+    # of hidden layers: "float32", or "bfloat16" for speed; parameters, targets and sums stay float32
+    c.dtype = "float32"
 
     # Optimization
     c.batch_size = 256  # transitions [T2]
     c.behavior_lr = 3e-4  # Adam, constant [rel]; antmaze 1e-4
     c.actor_lr = 1e-5  # Adam, cosine decay [T2]
-    c.actor_decay_steps = (
-        0  # cosine horizon in actor updates; 0: train_steps (ends at 0.9 of its start) [rel]; -1: ends
-    )
-    # at nothing with the budget
+    # cosine horizon in actor updates; 0: train_steps (ends at 0.9 of its start) [rel]; -1: the budget (ends at nothing)
+    c.actor_decay_steps = 0
     c.value_lr = 3e-4  # Adam, cosine decay [T2, rel]
     c.value_decay_steps = 0  # cosine horizon in critic updates; 0: train_steps [rel]
     c.clip_norm = 1.0  # global gradient norm, of each of the four models [T2, rel]

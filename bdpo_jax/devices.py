@@ -94,6 +94,22 @@ def fetch(tree: Any, mesh: Mesh | None) -> Any:
     return jax.device_get(tree)
 
 
+def host_device():
+    """The processor as a JAX device where training has another one; None where it trains itself, or is hidden."""
+    if jax.default_backend() == "cpu":
+        return None
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError:  # JAX_PLATFORMS names the accelerator alone
+        return None
+
+
+def memory() -> int | None:
+    """The bytes of memory of a device; None where JAX does not say, as of a processor."""
+    statistics = jax.local_devices()[0].memory_stats() or {}
+    return statistics.get("bytes_limit")
+
+
 def is_first() -> bool:
     return jax.process_index() == 0
 

@@ -20,6 +20,7 @@ from bdpo_jax.agents import bdpo
 from bdpo_jax.agents.state import Hyper
 from bdpo_jax.background import Evaluator, snapshot
 from bdpo_jax.checkpoint import Checkpointer
+from bdpo_jax.data.host import Gatherer, Request
 from bdpo_jax.settings import MAY_CHANGE
 from bdpo_jax.types import Stopped, UserError
 from bdpo_jax.workdir import config_hash, plain, write_json
@@ -89,7 +90,12 @@ class Run:
         init_key, self.key, self.eval_key = (jax.random.fold_in(root, i) for i in range(3))
         dimensions = suite.dataset.observation_dim, suite.dataset.action_dim
         self.state = bdpo.init(config, init_key, *dimensions)
-        self.dataset = devices.place(suite.dataset, mesh) if dataset is None else dataset
+        self.gatherer = None
+        if _stays_on_host(config, suite.dataset):
+            self.dataset = suite.dataset
+            self.gatherer = Gatherer(suite.dataset, config.batch_size, mesh)
+        else:
+            self.dataset = devices.place(suite.dataset, mesh) if dataset is None else dataset
         self.seconds = dict.fromkeys(SECONDS, 0.0)
         self.scores: dict = {}
         self.evaluated: tuple = (-1, [], 0)  # update, policies, episodes
@@ -140,6 +146,8 @@ class Run:
                 self.checkpoints = stack.enter_context(Checkpointer(self.path / "checkpoints", kept))
 
             devices.shared(open_checkpoints)
+            if self.gatherer:
+                stack.callback(self.gatherer.close)
             yield
 
     def sizes(self, members: int = 1) -> str:
@@ -147,8 +155,14 @@ class Run:
         of_members = f" for each of {members} members" if members > 1 else ""
         count = 1 if self.mesh is None else self.mesh.size
         where = f"{count} times " if count > 1 else ""
+        stays = ""
+        if self.gatherer:
+            some = (
+                megabytes(self.dataset) / self.dataset.size * self.config.batch_size * self.config.log_every * members
+            )
+            stays = f", which stay on the host: at most {2 * some:.1f} MB of batches at a time on the device"
         return (
-            f"{self.config.task}: {self.dataset.size} transitions, {megabytes(self.dataset):.1f} MB; state "
+            f"{self.config.task}: {self.dataset.size} transitions, {megabytes(self.dataset):.1f} MB{stays}; state "
             f"{megabytes(self.state):.1f} MB{of_members}; on {where}{jax.devices()[0].device_kind}"
         )
 
@@ -315,11 +329,12 @@ class Run:
         in_phase = self.done if self.done <= pretrained else self.done - pretrained
         return in_phase % self.config.checkpoint_every == 0
 
-    def plan(self) -> tuple[str, tuple, int]:
-        """Returns the next stretch: its phase, what tells its program from others, its number of updates."""
-        config, trained = self.config, self.done - self.config.pretrain_steps
+    def plan(self, done: int | None = None) -> tuple[str, tuple, int]:
+        """Returns the stretch after `done` updates: its phase, what tells its program from others, its length."""
+        done = self.done if done is None else done
+        config, trained = self.config, done - self.config.pretrain_steps
         if trained < 0:
-            length = _stretch(self.done, config.log_every, config.checkpoint_every, ends=(config.pretrain_steps,))
+            length = _stretch(done, config.log_every, config.checkpoint_every, ends=(config.pretrain_steps,))
             return "pretrain", ("pretrain", length), length
         events, warmup = (config.log_every, config.checkpoint_every, config.evaluate_every), config.value_warmup_steps
         length = _stretch(trained, *events, ends=(warmup, config.train_steps))
@@ -443,12 +458,31 @@ def run_stretch(run: Run, phase: str, length: int, state, key, members: bool = F
 
     With `members`, `state` and `key` have a leading axis of members, and so have the new state and the metrics.
     """
-    config = run.config
+    config, data, end = run.config, run.dataset, run.done + length
+    if run.gatherer:
+        data = run.gatherer.take(_request(run, run.done), key)
     if phase == "pretrain":
-        return chunks.pretrain(state, run.dataset, key, length, config.batch_size, members, run.mesh)
-    trained = run.done - config.pretrain_steps
-    sizes = (trained, length, config.value_warmup_steps, config.batch_size)
-    return chunks.train(state, run.dataset, key, *sizes, members, run.mesh)
+        result = chunks.pretrain(state, data, key, length, config.batch_size, members, run.mesh)
+    else:
+        sizes = (run.done - config.pretrain_steps, length, config.value_warmup_steps, config.batch_size)
+        result = chunks.train(state, data, key, *sizes, members, run.mesh)
+    if run.gatherer and end < run.total:  # while the devices compute
+        run.gatherer.prepare(_request(run, end), key)
+    return result
+
+
+def _request(run: Run, done: int) -> Request:
+    """The batches of the stretch after `done` updates."""
+    phase, _, length = run.plan(done)
+    return Request(phase, done if phase == "pretrain" else done - run.config.pretrain_steps, length)
+
+
+def _stays_on_host(config, dataset) -> bool:
+    """Whether batches are gathered on the host."""
+    if config.dataset_memory != "auto":
+        return config.dataset_memory == "host"
+    memory = devices.memory()
+    return bool(devices.agreed(memory is not None and megabytes(dataset) * 1e6 > memory / 2))
 
 
 def _stretch(done: int, *events: int, ends: tuple[int, ...]) -> int:

@@ -16,6 +16,7 @@ MAY_CHANGE = (
     "devices",
     "members_at_once",
     "dataset_path",
+    "dataset_memory",
     "mirrors",
     "wandb",
 )
@@ -65,6 +66,8 @@ def check_config(config) -> None:
     _require(config.aggregation in known, "aggregation", config.aggregation, f"one of {', '.join(known)}")
     types = ("float32", "bfloat16")
     _require(config.dtype in types, "dtype", config.dtype, f"one of {', '.join(types)}")
+    places = ("auto", "device", "host")
+    _require(config.dataset_memory in places, "dataset_memory", config.dataset_memory, f"one of {', '.join(places)}")
     for name in ("actor_widths", "value_widths"):
         _require(len(config[name]) > 0 and min(config[name]) > 0, name, config[name], "a tuple of positive widths")
     seeds = tuple(config.seeds)

@@ -118,9 +118,11 @@ def test_members_over_eight_devices_give_the_same_runs(group, tmp_path):
 
 
 def test_two_processes_give_the_same_runs(group, tmp_path):
-    """Two members of two devices each, evaluated by a process each."""
-    (out, _), (other, _) = (finish(process) for process in pair(tmp_path / "run", 2, seeds="(0,3)"))
+    """Two members of two devices each, evaluated by a process each, with the data on the hosts."""
+    both = pair(tmp_path / "run", 2, seeds="(0,3)", dataset_memory="host")
+    (out, _), (other, _) = (finish(process) for process in both)
     assert "seed3: return" in out and "return" not in other, "one process reports"
+    assert "which stay on the host: at most" in out
     found = json.loads((tmp_path / "run" / "results.json").read_text())["members"]
     expected = json.loads((group / "results.json").read_text())["members"]
     for name, config in members.expand(short(seeds=(0, 3))).items():

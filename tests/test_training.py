@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from bdpo_jax import chunks, load_policy, loop, score, suites, training
+from bdpo_jax import chunks, devices, load_policy, loop, score, suites, training
 from bdpo_jax.background import Evaluator
 from bdpo_jax.checkpoint import Checkpointer
 from bdpo_jax.types import UserError
@@ -102,6 +102,26 @@ def test_the_score_command(whole, capsys, tmp_path):
     assert first.splitlines()[1] != second.splitlines()[1]
     with pytest.raises(SystemExit, match=f"Error: .*{tmp_path}"):
         score.main([str(tmp_path)])
+
+
+def test_data_on_the_host_give_the_same_run(whole, tmp_path, capsys, monkeypatch):
+    """Also where it is stopped and goes on, and "auto" is the host where the device's memory is small."""
+    config = tiny(dataset_memory="host")
+    with monkeypatch.context() as patch, pytest.raises(training.Stopped):
+        StopAfter(patch, 21)
+        training.run(config, tmp_path)
+    assert (
+        " MB, which stay on the host: at most 0.0 MB of batches at a time on the device; state"
+        in capsys.readouterr().out
+    )
+    data = suites.make(config).dataset
+    bytes_of_data = sum(leaf.nbytes for leaf in jax.tree.leaves(data))
+    for memory, stays in ((None, False), (2 * bytes_of_data, False), (2 * bytes_of_data - 1, True)):
+        monkeypatch.setattr(devices, "memory", lambda memory=memory: memory)
+        assert bool(loop.Run(tiny(), tmp_path, suites.make(config)).gatherer) is stays
+    training.run(tiny(), tmp_path)  # with the last of these memories
+    assert_same(final_state(whole[0], tiny()), final_state(tmp_path, config))
+    assert sorted(logged(tmp_path)) == sorted(logged(whole[0]))
 
 
 class StopAfter:

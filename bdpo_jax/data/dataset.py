@@ -14,6 +14,16 @@ from bdpo_jax.types import Batch, UserError
 RANKS = {"observations": 2, "actions": 2, "rewards": 1, "next_observations": 2, "terminals": 1, "timeouts": 1}
 
 
+def batch_key(key: jax.Array, phase: str, step: jax.Array | int) -> jax.Array:
+    """Returns the key of an update's batch; `phase` is "pretrain" or "train", `step` its count of updates before."""
+    return jax.random.fold_in(jax.random.fold_in(key, {"pretrain": 10, "train": 11}[phase]), step)
+
+
+def draw_rows(key: jax.Array, size: int, batch_size: int) -> jax.Array:
+    """Returns `[batch_size]` rows of a dataset of `size`, independent and with replacement."""
+    return jax.random.randint(key, (batch_size,), 0, size)
+
+
 @struct.dataclass
 class Dataset:
     """Transitions `(s, a, r, s', d)`, float32; NumPy on the host until `jax.device_put(dataset)`.
@@ -31,6 +41,7 @@ class Dataset:
     rewards: jax.Array
     next_observations: jax.Array
     terminals: jax.Array
+    member_axis = None  # members share it
 
     @property
     def size(self) -> int:
@@ -50,7 +61,7 @@ class Dataset:
         Works inside `jit`, `scan` and `vmap` (over keys); pass the dataset as an argument there, because a
         captured one would be compiled in as a constant.
         """
-        rows = jax.random.randint(key, (batch_size,), 0, self.size)
+        rows = draw_rows(key, self.size, batch_size)
         return Batch(
             observations=jnp.take(self.observations, rows, axis=0),
             actions=jnp.take(self.actions, rows, axis=0),
@@ -58,6 +69,10 @@ class Dataset:
             next_observations=jnp.take(self.next_observations, rows, axis=0),
             terminals=jnp.take(self.terminals, rows, axis=0),
         )
+
+    def batch(self, key: jax.Array, phase: str, step: jax.Array, batch_size: int) -> Batch:
+        """Returns the batch of update `step` of a run whose key is `key` (see `batch_key`)."""
+        return self.sample(batch_key(key, phase, step), batch_size)
 
 
 def check(dataset: Dataset, where: str, clip_actions: bool = False) -> Dataset:
