@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from bdpo_jax import devices, loggers
+from bdpo_jax import devices, loggers, plotting, summary
 from bdpo_jax.loop import SHOWN, NonFinite, Run, StopSignals, run_stretch
 from bdpo_jax.settings import MAY_CHANGE
 from bdpo_jax.types import Stopped, UserError
@@ -83,13 +83,33 @@ def run(config, configs: dict[str, ConfigDict], suite, path: Path) -> dict:
                 broken |= group.broken
                 del group  # its states must not lie beside those of the next
     results = {name: results[name] for name in configs if name in results}
-    summary = "\n".join(f"{name}: {result['summary']}" for name, result in results.items())
-    found = {"task": config.task, "summary": summary, "picture": None, "members": results, "broken": broken}
+    found = {"task": config.task, "members": results, "broken": broken}
+    found |= devices.shared(lambda: _summarise(config, configs, suite, path, results))
     devices.shared(lambda: write_json(path / "results.json", found))
     if broken:
-        devices.say(summary)
+        devices.say(found["summary"])
         raise NonFinite("; ".join(f"member {name}: {reason}" for name, reason in broken.items()))
     return found
+
+
+def _summarise(config, configs, suite, path: Path, results: dict) -> dict:
+    """What the group's results say of all members together, and their pictures."""
+    lines = [f"{name}: {result['summary']}" for name, result in results.items()]
+    headlines = {name: suite.headline(result) for name, result in results.items()}
+    headlines = {name: headline for name, headline in headlines.items() if headline}
+    plotting.curves(path / "curves.png", config.task, {name: path / name / "progress.csv" for name in results})
+    if not headlines:
+        return {"summary": "\n".join(lines), "picture": None, "metric": None, "aggregate": []}
+    metric = next(iter(headlines.values()))[0]
+    rows = summary.aggregate(config, configs, {name: number for name, (_, number) in headlines.items()})
+    picture = None
+    if summary.swept_keys(config):
+        picture = path / "sweep.png"
+        plotting.sweep(picture, config.task, metric, rows)
+    if len(lines) > len(rows):
+        lines.append(summary.table(metric, rows))
+    text = "\n".join(lines)
+    return {"summary": text, "picture": str(picture) if picture else None, "metric": metric, "aggregate": rows}
 
 
 def _waves(configs: dict[str, ConfigDict], path: Path, size: int) -> list[list[str]]:

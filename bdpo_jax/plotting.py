@@ -17,6 +17,7 @@ from matplotlib.patches import Circle, Polygon, Rectangle
 from bdpo_jax.workdir import replacing
 
 _ENERGY, _PALE = "viridis", 0.6
+_SYMBOLS = {"eta": "η", "rho": "ρ"}
 _START, _END = "#2ca02c", "#d62728"  # green and red, as in the paper's Figure 4
 
 
@@ -244,6 +245,42 @@ def curves(
         axes.spines[["top", "right"]].set_visible(False)
     if len(tables) > 1:
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=9)
+    _save(figure, path)
+
+
+def sweep(path: str | os.PathLike, title: str, metric: str, rows: Sequence[Mapping]) -> None:
+    """A number over the values that were swept, mean and standard deviation over seeds (the paper's Figure 7).
+
+    Args:
+      path: PNG file, replaced at once.
+      title: of the task.
+      metric: what the number is.
+      rows: of `summary.aggregate`; the first swept key is the horizontal axis, further ones make a line each.
+    """
+    rows = [row for row in rows if row["numbers"]]
+    key, *others = rows[0]["values"]
+    places = {value: place for place, value in enumerate(sorted({row["values"][key] for row in rows}))}
+    lines: dict[str, list] = {}
+    for row in rows:
+        lines.setdefault(", ".join(f"{other} = {row['values'][other]:g}" for other in others), []).append(row)
+    figure = Figure(figsize=(5.2, 3.8), layout="constrained")
+    axes = figure.subplots()
+    for index, (label, line) in enumerate(lines.items()):
+        shift = 0.12 * (index - (len(lines) - 1) / 2)  # so that spreads do not cover each other
+        at = [places[row["values"][key]] + shift for row in line]
+        spread = [row["std"] or 0.0 for row in line]
+        axes.errorbar(
+            at, [row["mean"] for row in line], spread, fmt=f"C{index}o-", capsize=3, linewidth=1.2, label=label
+        )
+        for place, row in zip(at, line, strict=True):
+            axes.plot([place] * len(row["numbers"]), row["numbers"], f"C{index}x", alpha=0.6, markersize=5)
+    axes.set_xticks(list(places.values()), [f"{value:g}" for value in places])
+    axes.set(xlabel=_SYMBOLS.get(key, key), ylabel=metric)
+    axes.set_title(f"{title}: mean ± standard deviation over seeds", fontsize=11)
+    axes.grid(color="0.9")
+    axes.spines[["top", "right"]].set_visible(False)
+    if others:
+        axes.legend(fontsize=9)
     _save(figure, path)
 
 

@@ -53,6 +53,18 @@ def test_a_member_equals_its_single_run_bit_for_bit(whole, tmp_path):
     assert load_policy(workdir / "seed3-eta5")(np.zeros(2)).shape == (2,)
 
 
+def test_a_group_says_what_its_seeds_come_to(whole):
+    workdir, results = whole
+    found = json.loads((workdir / "results.json").read_text())
+    assert found["metric"] == "return" and found["picture"] == str(workdir / "sweep.png")
+    assert (workdir / "sweep.png").read_bytes()[:4] == b"\x89PNG"
+    numbers = {name: found["members"][name]["bdpo_return"] for name in NAMES}
+    assert [(row["values"], row["seeds"], row["numbers"]) for row in found["aggregate"]] == [
+        ({"eta": eta}, [0, 3], [numbers[f"seed0-eta{eta:g}"], numbers[f"seed3-eta{eta:g}"]]) for eta in (0.1, 5.0)
+    ]
+    assert results["summary"].count("\n  eta=") == 2
+
+
 def test_one_vmapped_program_gives_each_members_numbers(tmp_path):
     """To rounding: a batched product sums in another order, and a few updates do not amplify that much."""
     runs = [loop.Run(config, tmp_path, suites.make(config)) for config in list(members.expand(group()).values())[1:3]]

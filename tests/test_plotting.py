@@ -143,3 +143,25 @@ def test_a_picture_that_cannot_be_written_is_one_sentence_and_the_old_one_stays(
 def test_importers_keep_their_own_pyplot():
     code = "import sys, bdpo_jax.plotting; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_sweep_shows_means_spreads_and_seeds(tmp_path, figures):
+    numbers = {(0.1, 0.5): [1.0, 3.0], (1.0, 0.5): [4.0], (0.1, 1.0): [0.0, 0.0], (1.0, 1.0): []}
+    rows = [
+        {
+            "values": {"eta": eta, "rho": rho},
+            "numbers": some,
+            "mean": np.mean(some) if some else None,
+            "std": np.std(some, ddof=1) if len(some) > 1 else None,
+        }
+        for (eta, rho), some in numbers.items()
+    ]
+    plotting.sweep(tmp_path / "sweep.png", "task", "score", rows)
+    assert is_png(tmp_path / "sweep.png")
+    (axes,) = figures[0].axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["0.1", "1"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("η", "score")
+    drawn = {bar.get_label(): list(bar.lines[0].get_ydata()) for bar in axes.containers}
+    assert drawn == {"rho = 0.5": [2.0, 4.0], "rho = 1": [0.0]}
+    spread = axes.containers[0].lines[2][0].get_segments()[0]
+    np.testing.assert_allclose(spread[:, 1], [2 - np.sqrt(2), 2 + np.sqrt(2)])

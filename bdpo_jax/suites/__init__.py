@@ -1,8 +1,9 @@
 """Kinds of tasks: where the data come from, how a policy is scored, what is drawn.
 
 A suite is made from a config and has `dataset` (host arrays), `policies` (what its last evaluation scores),
-`evaluate(state, key, policies, episodes, before_step)`, `results(scores)`, `summary(results)` and
-`draw(directory, state, key, results)`; `of_member(config)` gives that of another member of a group.
+`evaluate(state, key, policies, episodes, before_step)`, `results(scores)`, `summary(results)`, `headline(results)` (the
+name and value of the number to compare runs by) and `draw(directory, state, key, results)`; `of_member(config)` gives
+that of another member of a group.
 """
 
 from bdpo_jax.data.dataset import unknown_name

@@ -42,6 +42,9 @@ class PointMass(Simulated):
             "optimal_return": float(pointmass.shortest_path_return()),
         }
 
+    def headline(self, results: dict) -> tuple[str, float]:
+        return "return", results["bdpo_return"]
+
     def summary(self, results: dict) -> str:
         return (
             f"return {results['bdpo_return']:.2f}, success {results['bdpo_success']:.0%} "

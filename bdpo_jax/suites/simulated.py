@@ -103,6 +103,12 @@ class Simulated:
         keys = ("normalized_score", "return", "success")
         return {key: scores["bdpo"][key] for key in keys if key in scores.get("bdpo", {})}
 
+    def headline(self, results: dict) -> tuple[str, float] | None:
+        """Returns the name and value of the number to compare runs by; None where nothing was scored."""
+        if "normalized_score" in results:
+            return "normalized score", results["normalized_score"]["mean"]
+        return ("return", results["return"]) if "return" in results else None
+
     def summary(self, results: dict) -> str:
         if not results:
             return "no environment is given (config.env), so nothing was scored"

@@ -60,6 +60,9 @@ class Synthetic2D:
             result["true_mode_mass"] = distances.mode_mass(self.truth, synthetic2d.centres(self.config.task))
         return result
 
+    def headline(self, results: dict) -> tuple[str, float]:
+        return "sliced Wasserstein distance to the truth", results["sliced_wasserstein"]
+
     def summary(self, results: dict) -> str:
         return (
             f"sliced Wasserstein distance to the truth {results['sliced_wasserstein']:.3f} "
