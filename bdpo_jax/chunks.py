@@ -26,6 +26,8 @@ def _batch(dataset, key, step, batch_size, mesh, phase):
 def _compiled(function):
     """`function(state, dataset, key, *sizes, mesh)` compiled, and the same over a leading axis of states and keys.
 
+    That axis the dataset has, too, where it is batches drawn for each member (`member_axis`).
+
     States keep their places; metrics are copied to all devices, so that any process can read them.
     """
 

@@ -19,7 +19,7 @@ def get_config() -> ConfigDict:
     c.backend = "mujoco"  # of D4RL tasks: "mujoco" (D4RL's physics), "gymnasium" (-v4, others), "d4rl" (original stack)
     c.mirrors = ("http://rail.eecs.berkeley.edu/datasets/offline_rl",)  # where D4RL's files are looked for, in turn
     # Where the data lie while training: "device"; "host", batches being copied ahead, the same numbers; "auto": on the
-    # host where they would take more than half of an accelerator's memory
+    # host where they would take more than half of what JAX may use of an accelerator's memory
     c.dataset_memory = "auto"
     c.dataset_size = 0  # number of generated transitions (2D) or episodes (point mass)
     c.reward_scaling = "auto"  # "auto": 1000 / (max - min return) in locomotion, 100 in antmaze [rel]; "none"; a number

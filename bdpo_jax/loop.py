@@ -82,7 +82,7 @@ class Run:
           path: the run's own directory.
           suite: of the config.
           mesh: of the devices, None for a single one.
-          dataset: the suite's, where it lies on the devices already.
+          dataset: the suite's, where it lies on the devices already; not used where it stays on the host.
         """
         self.config, self.suite, self.path, self.mesh = config, suite, Path(path), mesh
         self.total = config.pretrain_steps + config.train_steps
@@ -151,7 +151,7 @@ class Run:
             yield
 
     def sizes(self, members: int = 1) -> str:
-        """Says what lies on the device: the dataset once, a state for each member."""
+        """Says what lies on the device: the dataset once (or some batches of it), a state for each member."""
         of_members = f" for each of {members} members" if members > 1 else ""
         count = 1 if self.mesh is None else self.mesh.size
         where = f"{count} times " if count > 1 else ""
@@ -461,14 +461,12 @@ def run_stretch(run: Run, phase: str, length: int, state, key, members: bool = F
     config, data, end = run.config, run.dataset, run.done + length
     if run.gatherer:
         data = run.gatherer.take(_request(run, run.done), key)
+        if end < run.total:
+            run.gatherer.prepare(_request(run, end), key)
     if phase == "pretrain":
-        result = chunks.pretrain(state, data, key, length, config.batch_size, members, run.mesh)
-    else:
-        sizes = (run.done - config.pretrain_steps, length, config.value_warmup_steps, config.batch_size)
-        result = chunks.train(state, data, key, *sizes, members, run.mesh)
-    if run.gatherer and end < run.total:  # while the devices compute
-        run.gatherer.prepare(_request(run, end), key)
-    return result
+        return chunks.pretrain(state, data, key, length, config.batch_size, members, run.mesh)
+    sizes = (run.done - config.pretrain_steps, length, config.value_warmup_steps, config.batch_size)
+    return chunks.train(state, data, key, *sizes, members, run.mesh)
 
 
 def _request(run: Run, done: int) -> Request:

@@ -83,33 +83,45 @@ def run(config, configs: dict[str, ConfigDict], suite, path: Path) -> dict:
                 broken |= group.broken
                 del group  # its states must not lie beside those of the next
     results = {name: results[name] for name in configs if name in results}
-    found = {"task": config.task, "members": results, "broken": broken}
-    found |= devices.shared(lambda: _summarise(config, configs, suite, path, results))
-    devices.shared(lambda: write_json(path / "results.json", found))
+    found = _summarise(config, configs, suite, path, results) | {"members": results, "broken": broken}
+
+    def write():
+        write_json(path / "results.json", found)
+        _draw(config, configs, path, found)
+
+    devices.shared(write)
     if broken:
-        devices.say(found["summary"])
+        if results:
+            devices.say(found["summary"])
         raise NonFinite("; ".join(f"member {name}: {reason}" for name, reason in broken.items()))
     return found
 
 
 def _summarise(config, configs, suite, path: Path, results: dict) -> dict:
-    """What the group's results say of all members together, and their pictures."""
+    """What the group's results say of all members together."""
     lines = [f"{name}: {result['summary']}" for name, result in results.items()]
-    headlines = {name: suite.headline(result) for name, result in results.items()}
-    headlines = {name: headline for name, headline in headlines.items() if headline}
-    plotting.curves(path / "curves.png", config.task, {name: path / name / "progress.csv" for name in results})
-    if not headlines:
-        return {"summary": "\n".join(lines), "picture": None, "metric": None, "aggregate": []}
-    metric = next(iter(headlines.values()))[0]
-    rows = summary.aggregate(config, configs, {name: number for name, (_, number) in headlines.items()})
-    picture = None
-    if summary.swept_keys(config):
-        picture = path / "sweep.png"
-        plotting.sweep(picture, config.task, metric, rows)
-    if len(lines) > len(rows):
-        lines.append(summary.table(metric, rows))
+    metric, rows, numbers = None, [], {}
+    for name, result in results.items():
+        found, number = suite.headline(result) or (None, None)
+        if number is not None and np.isfinite(number):
+            metric, numbers[name] = found, number
+    if numbers:
+        rows = summary.aggregate(config, configs, numbers)
+        if len(configs) > len(rows):
+            lines.append(summary.table(metric, rows))
+    picture = str(path / "sweep.png") if numbers and summary.swept_keys(config) else None
     text = "\n".join(lines)
-    return {"summary": text, "picture": str(picture) if picture else None, "metric": metric, "aggregate": rows}
+    return {"task": config.task, "summary": text, "picture": picture, "metric": metric, "aggregate": rows}
+
+
+def _draw(config, configs, path: Path, found: dict) -> None:
+    """The scalars of all members, of the broken ones, too; and the score over the swept values."""
+    tables = {name: path / name / "progress.csv" for name in configs}
+    tables = {name: table for name, table in tables.items() if table.exists()}
+    if tables:
+        plotting.curves(path / "curves.png", config.task, tables)
+    if found["picture"]:
+        plotting.sweep(found["picture"], config.task, found["metric"], found["aggregate"])
 
 
 def _waves(configs: dict[str, ConfigDict], path: Path, size: int) -> list[list[str]]:
@@ -149,7 +161,7 @@ class Group:
       path: the group's directory.
       suite: of any member; its data are everybody's.
       signals: of the job.
-      dataset: on the devices, if it is there already.
+      dataset: of the members before, where it lies on the devices.
     """
 
     def __init__(self, stack, configs, path, suite, signals: StopSignals, dataset=None):
@@ -183,6 +195,8 @@ class Group:
             states = jax.tree.map(lambda *leaves: np.stack(leaves), *(member.state for member in self.seats))
             self.states = devices.place(states, self.mesh, members=True)
             self.keys = jnp.stack([member.key for member in self.seats])
+            for member in self.seats:  # whoever leads takes what was prepared for all
+                member.gatherer = self.seats[0].gatherer
             self.fetched = (-1, None)
 
     def _state(self, seat: int):
@@ -267,6 +281,8 @@ class Group:
             except NonFinite as error:
                 self.broken[name] = str(error)
                 stopped.append(self.alive.pop(name))
+                if self.turns and member.gatherer:
+                    member.gatherer.forget()
                 devices.say(f"Member {name} stops here: {error}", file=sys.stderr)
         for member in stopped:
             member.take_scores()

@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
@@ -210,6 +211,11 @@ def read_progress(path: str | os.PathLike) -> dict[str, tuple[np.ndarray, np.nda
     return columns
 
 
+def _colours(count: int) -> list:
+    """Colours to tell so many lines apart: of the usual ten, or of a scale where those are too few."""
+    return [f"C{i}" for i in range(count)] if count <= 10 else list(colormaps["turbo"](np.linspace(0.03, 0.97, count)))
+
+
 def curves(
     path: str | os.PathLike,
     title: str,
@@ -226,6 +232,7 @@ def curves(
     tables = {label: read_progress(Path(file)) for label, file in runs.items()}
     if columns is None:
         columns = list(dict.fromkeys(name for table in tables.values() for name in table))
+    colours = _colours(len(tables))
     width = min(4, max(len(columns), 1))
     height = max(-(-len(columns) // width), 1)
     figure = Figure(figsize=(3.6 * width, 2.3 * height + 0.6), layout="constrained")
@@ -237,7 +244,8 @@ def curves(
         for index, (label, table) in enumerate(tables.items()):
             steps, numbers = table.get(name, ((), ()))
             marker = "o" if len(steps) < 30 else ""
-            axes.plot(steps, numbers, f"C{index}{marker}-", linewidth=1, markersize=2.5, label=label)
+            style = {"color": colours[index], "linewidth": 1, "markersize": 2.5}
+            axes.plot(steps, numbers, f"{marker}-", label=label, **style)
         axes.set_title(name, fontsize=10)
         axes.tick_params(labelsize=8)
         axes.ticklabel_format(axis="x", style="sci", scilimits=(-3, 4))
@@ -263,6 +271,7 @@ def sweep(path: str | os.PathLike, title: str, metric: str, rows: Sequence[Mappi
     lines: dict[str, list] = {}
     for row in rows:
         lines.setdefault(", ".join(f"{other} = {row['values'][other]:g}" for other in others), []).append(row)
+    colours = _colours(len(lines))
     figure = Figure(figsize=(5.2, 3.8), layout="constrained")
     axes = figure.subplots()
     for index, (label, line) in enumerate(lines.items()):
@@ -273,7 +282,8 @@ def sweep(path: str | os.PathLike, title: str, metric: str, rows: Sequence[Mappi
             at, [row["mean"] for row in line], spread, fmt=f"C{index}o-", capsize=3, linewidth=1.2, label=label
         )
         for place, row in zip(at, line, strict=True):
-            axes.plot([place] * len(row["numbers"]), row["numbers"], f"C{index}x", alpha=0.6, markersize=5)
+            places_of_seeds = [place] * len(row["numbers"])
+            axes.plot(places_of_seeds, row["numbers"], "x", color=colours[index], alpha=0.6, markersize=5)
     axes.set_xticks(list(places.values()), [f"{value:g}" for value in places])
     axes.set(xlabel=_SYMBOLS.get(key, key), ylabel=metric)
     axes.set_title(f"{title}: mean ± standard deviation over seeds", fontsize=11)

@@ -5,7 +5,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-benchmarks/results}
 mkdir -p "$out"
-case=walker2d antmaze=antmaze seeds="1 5 10" limit=100 repeats=20 updates=20000
+case=walker2d antmaze=antmaze seeds="1 5 10" limit=125 repeats=20 updates=20000
 if [ -n "${QUICK:-}" ]; then
   case=quick antmaze=quick seeds="1 2" repeats=2 updates=200
 fi
@@ -35,7 +35,7 @@ if command -v nvidia-smi >/dev/null; then
   nvidia-smi --query-gpu=utilization.gpu,memory.used --format=csv,noheader,nounits --loop-ms=500 >"$out/busy.csv" &
   sampler=$!
 fi
-part run 150 python launch.py --config=configs/pointmass.py --workdir="$out/run" --config.pretrain_steps="$updates" \
+part run 130 python launch.py --config=configs/pointmass.py --workdir="$out/run" --config.pretrain_steps="$updates" \
   --config.train_steps="$updates" --config.log_every=1000 --config.evaluate_every=5000
 [ -n "$sampler" ] && kill "$sampler"
 exit $failed

@@ -107,9 +107,10 @@ def test_one_device_needs_no_mesh():
 
 
 def test_members_over_eight_devices_give_the_same_runs(group, tmp_path):
-    """Four members on four devices each two wide; and what was begun there goes on with one device."""
-    arguments = ("--config.seeds=(0,3)", "--config.sweep.eta=(0.1,5.0)")
+    """Four members two devices wide each, the data on the host; and what was begun there goes on with one device."""
+    arguments = ("--config.seeds=(0,3)", "--config.sweep.eta=(0.1,5.0)", "--config.dataset_memory=host")
     out, _ = finish(launch(tmp_path / "run", 8, *arguments))
+    assert "which stay on the host: at most" in out
     assert "for each of 4 members; on 8 times cpu" in out
     for name, config in members.expand(short(**MEMBERS)).items():
         assert_close(tmp_path / "run" / name, config, group / name, config)
@@ -118,11 +119,9 @@ def test_members_over_eight_devices_give_the_same_runs(group, tmp_path):
 
 
 def test_two_processes_give_the_same_runs(group, tmp_path):
-    """Two members of two devices each, evaluated by a process each, with the data on the hosts."""
-    both = pair(tmp_path / "run", 2, seeds="(0,3)", dataset_memory="host")
-    (out, _), (other, _) = (finish(process) for process in both)
+    """Two members of two devices each, evaluated by a process each."""
+    (out, _), (other, _) = (finish(process) for process in pair(tmp_path / "run", 2, seeds="(0,3)"))
     assert "seed3: return" in out and "return" not in other, "one process reports"
-    assert "which stay on the host: at most" in out
     found = json.loads((tmp_path / "run" / "results.json").read_text())["members"]
     expected = json.loads((group / "results.json").read_text())["members"]
     for name, config in members.expand(short(seeds=(0, 3))).items():
@@ -132,9 +131,9 @@ def test_two_processes_give_the_same_runs(group, tmp_path):
 
 
 def test_a_stopped_job_saves_and_goes_on(tmp_path):
-    """The signal to one process stops both, and a single process may go on."""
+    """The signal to one process stops both, and a single process may go on; with the data on both hosts."""
     workdir = tmp_path / "run"
-    processes = pair(workdir, 1, **ENDLESS)
+    processes = pair(workdir, 1, **ENDLESS, dataset_memory="host")
     wait_for_checkpoint(workdir, processes)
     processes[1].send_signal(signal.SIGTERM)
     for process in processes:

@@ -42,9 +42,9 @@ def test_the_batches_are_those_of_the_device(gatherer, data, phase):
 
 
 def test_what_was_prepared_is_taken_once_and_only_where_it_is_asked_for(gatherer, data, monkeypatch):
-    drawn, original = [], Gatherer._draw
+    drawn, original = [], Gatherer._gather
     monkeypatch.setattr(
-        Gatherer, "_draw", lambda self, request, numbers: drawn.append(request) or original(self, request, numbers)
+        Gatherer, "_gather", lambda self, request, rows: drawn.append(request) or original(self, request, rows)
     )
     key, other = jax.random.split(jax.random.key(0))
     first, second = Request("train", 0, 2), Request("train", 2, 2)
@@ -56,6 +56,7 @@ def test_what_was_prepared_is_taken_once_and_only_where_it_is_asked_for(gatherer
     gatherer.take(first, other)  # another member's
     gatherer.prepare(first, key)
     gatherer.take(second, key)  # another stretch
+    gatherer.close()  # which waits for the thread
     assert (drawn.count(first), drawn.count(second)) == (3, 3)
 
 
@@ -63,7 +64,7 @@ def test_a_failure_in_the_thread_is_raised_where_the_batches_are_taken(gatherer,
     def fail(*_):
         raise MemoryError("no room")
 
-    monkeypatch.setattr(Gatherer, "_draw", fail)
+    monkeypatch.setattr(Gatherer, "_gather", fail)
     request, key = Request("train", 0, 2), jax.random.key(0)
     gatherer.prepare(request, key)
     with pytest.raises(MemoryError, match="no room"):

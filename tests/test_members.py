@@ -170,7 +170,7 @@ def test_a_broken_member_stops_alone(whole, tmp_path, monkeypatch, capsys):
         q = state.q.replace(params=jax.tree.map(lambda x: x * np.nan if spoiled else x, state.q.params))
         return original(state.replace(q=q), *inputs)
 
-    config = group(**{"seeds": (0,)})
+    config = group(**{"seeds": (0,), "dataset_memory": "host"})
     with monkeypatch.context() as patch, pytest.raises(training.NonFinite, match="member seed0-eta5: q_loss became"):
         patch.setattr(chunks, "train", broken)
         training.run(config, tmp_path)
@@ -179,6 +179,7 @@ def test_a_broken_member_stops_alone(whole, tmp_path, monkeypatch, capsys):
     assert_same(final_state(tmp_path / "seed0-eta0.1", good), final_state(whole[0] / "seed0-eta0.1", good))
     found = json.loads((tmp_path / "results.json").read_text())
     assert list(found["members"]) == ["seed0-eta0.1"] and list(found["broken"]) == ["seed0-eta5"]
+    assert [row["seeds"] for row in found["aggregate"]] == [[0], []]
     with pytest.raises(training.NonFinite, match="see .*nonfinite"):
         training.run(config, tmp_path)
 

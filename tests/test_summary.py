@@ -1,5 +1,7 @@
 """What a group comes to, by hand."""
 
+from types import SimpleNamespace
+
 import pytest
 from ml_collections import ConfigDict
 
@@ -29,6 +31,18 @@ def test_seeds_are_joined_and_values_sorted(config):
 def test_values_of_which_every_member_broke_are_named(config):
     rows = summary.aggregate(config, members.expand(config), {"seed0-eta1-rho2": 1.0})
     assert summary.table("score", rows).splitlines()[1] == "  eta=0.1: no member came to its end"
+
+
+def test_a_score_that_is_no_number_is_left_out(config, tmp_path):
+    results = {name: {"summary": "done", "return": None} for name in members.expand(config)}
+    results["seed0-eta1-rho2"]["return"] = 1.0
+    suite = SimpleNamespace(headline=lambda result: ("return", result["return"]))
+    found = members._summarise(config, members.expand(config), suite, tmp_path, results)
+    assert [row["numbers"] for row in found["aggregate"]] == [[], [1.0]]
+    assert "eta=0.1: no member came to its end" in found["summary"]
+    results["seed0-eta1-rho2"]["return"] = None
+    found = members._summarise(config, members.expand(config), suite, tmp_path, results)
+    assert (found["metric"], found["picture"], found["aggregate"]) == (None, None, [])
 
 
 def test_seeds_alone_make_one_row():

@@ -62,38 +62,55 @@ class Gatherer:
 
     def take(self, request: Request, keys: jax.Array) -> Drawn:
         """Returns the batches of a request; at once, where it is the one last prepared."""
-        wanted = (request, _numbers(keys).tobytes())
+        numbers = _numbers(keys)
         ahead, self._ahead = self._ahead, None
-        if ahead is not None and ahead[0] == wanted:
+        if ahead is not None and ahead[0] == (request, numbers.tobytes()):
             return ahead[1].result()
-        return self._draw(request, _numbers(keys))
+        return self._gather(request, self._rows(request, numbers))
 
     def prepare(self, request: Request, keys: jax.Array) -> None:
-        """Begins to draw what will be taken next."""
+        """Begins to gather what will be taken next.
+
+        To be called before the devices are given their next stretch: where JAX has no other device, they draw the
+        numbers of the rows, too.
+        """
         numbers = _numbers(keys)
-        self._ahead = ((request, numbers.tobytes()), self._thread.submit(self._draw, request, numbers))
+        rows = self._rows(request, numbers)
+        self._ahead = ((request, numbers.tobytes()), self._thread.submit(self._gather, request, rows))
+
+    def forget(self) -> None:
+        """Drops what was prepared."""
+        self._ahead = None
 
     def close(self) -> None:
-        self._ahead = None
+        self.forget()
         self._thread.shutdown()
 
-    def _draw(self, request: Request, numbers: np.ndarray) -> Drawn:
+    def _rows(self, request: Request, numbers: np.ndarray) -> np.ndarray:
         with jax.default_device(devices.host_device()):
             sizes = (request.length, self.dataset.size, self.batch_size)
-            rows = np.asarray(_rows(numbers, request.start, request.phase, *sizes))
+            return np.asarray(_draw_rows(numbers, request.start, request.phase, *sizes))
+
+    def _gather(self, request: Request, rows: np.ndarray) -> Drawn:
         members = rows.shape[:-2]
         axes = (devices.MEMBER,) if members else ()
-        arrays = {name: getattr(self.dataset, name)[rows] for name in Batch.__dataclass_fields__}
-        batches = Batch(**{name: self._put(array, *axes, None, devices.BATCH) for name, array in arrays.items()})
-        return Drawn(batches, self._put(np.full(members, request.start, np.int32), *axes))
+        batches = {}
+        for name in Batch.__dataclass_fields__:
+            source = getattr(self.dataset, name)
+            shape = rows.shape + source.shape[1:]
+            take = lambda part, source=source: source[rows[part[: rows.ndim]]]  # noqa: E731
+            batches[name] = self._put(shape, take, *axes, None, devices.BATCH)
+        first = np.full(members, request.start, np.int32)
+        return Drawn(Batch(**batches), self._put(members, lambda part: first[part], *axes))
 
-    def _put(self, array: np.ndarray, *axes) -> jax.Array:
-        """On the devices; without a word between processes, since a thread may not put one between the updates'."""
+    def _put(self, shape: tuple[int, ...], part_of, *axes) -> jax.Array:
+        """An array on the devices of which each process makes its own parts.
+
+        No word passes between processes: a thread may not put one between those of the updates.
+        """
         if self.mesh is None:
-            return jax.device_put(array)
-        return jax.make_array_from_callback(
-            array.shape, NamedSharding(self.mesh, PartitionSpec(*axes)), lambda part: array[part]
-        )
+            return jax.device_put(part_of((slice(None),) * len(shape)))
+        return jax.make_array_from_callback(shape, NamedSharding(self.mesh, PartitionSpec(*axes)), part_of)
 
 
 def _numbers(keys: jax.Array) -> np.ndarray:
@@ -102,7 +119,7 @@ def _numbers(keys: jax.Array) -> np.ndarray:
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3, 4, 5))
-def _rows(numbers, start, phase: str, length: int, size: int, batch_size: int):
+def _draw_rows(numbers, start, phase: str, length: int, size: int, batch_size: int):
     """The rows of the batches, `[length, batch]`, with members' keys `[members, length, batch]`."""
 
     def of_one(numbers):

@@ -2,8 +2,8 @@
 
 A suite is made from a config and has `dataset` (host arrays), `policies` (what its last evaluation scores),
 `evaluate(state, key, policies, episodes, before_step)`, `results(scores)`, `summary(results)`, `headline(results)` (the
-name and value of the number to compare runs by) and `draw(directory, state, key, results)`; `of_member(config)` gives
-that of another member of a group.
+name and value of the number to compare runs by, or None) and `draw(directory, state, key, results)`;
+`of_member(config)` gives that of another member of a group.
 """
 
 from bdpo_jax.data.dataset import unknown_name

@@ -61,7 +61,7 @@ class Synthetic2D:
         return result
 
     def headline(self, results: dict) -> tuple[str, float]:
-        return "sliced Wasserstein distance to the truth", results["sliced_wasserstein"]
+        return "sliced Wasserstein distance to its own truth", results["sliced_wasserstein"]
 
     def summary(self, results: dict) -> str:
         return (
