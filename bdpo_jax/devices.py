@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import os
 import pickle
 from collections.abc import Callable
 from typing import Any
@@ -102,6 +103,11 @@ def host_device():
         return jax.local_devices(backend="cpu")[0]
     except RuntimeError:  # JAX_PLATFORMS names the accelerator alone
         return None
+
+
+def processors() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def memory() -> int | None:

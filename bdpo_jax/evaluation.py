@@ -1,7 +1,6 @@
 """Policy + environments -> episodes, and an interval for their mean."""
 
 import dataclasses
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +9,7 @@ import gymnasium
 import jax
 import numpy as np
 
-from bdpo_jax import envs
+from bdpo_jax import devices, envs
 from bdpo_jax.types import UserError
 
 _step_key = jax.jit(jax.random.fold_in)
@@ -78,7 +77,7 @@ def evaluate(
     make = task if callable(task) else lambda: envs.make(task, backend)
     members = [make() for _ in range(episodes)]
     try:
-        workers = min(episodes, workers or len(os.sched_getaffinity(0)))
+        workers = min(episodes, workers or devices.processors())
         with ThreadPoolExecutor(workers) as pool:
             return _run(policy, members, seed, pool, workers)
     finally:

@@ -2,7 +2,7 @@
 
 Each member is a run with a directory of its own, which `load_policy`, `score` or a single run of its config may use.
 On accelerators, and on several devices of any kind, the members' updates are one vmapped program; on a single CPU
-device, where that is slower, they take turns with one compiled program.
+device, where that is slower, they share one compiled program and run it in threads of their own.
 """
 
 import contextlib
@@ -187,8 +187,10 @@ class Group:
         for accept in accepts:
             devices.shared(accept)
         self.seats = list(self.alive.values())
-        self.turns = self.mesh is None and jax.default_backend() == "cpu"
-        if self.seats and not self.turns:
+        self.separate = self.mesh is None and jax.default_backend() == "cpu"
+        if self.separate:
+            self.workers = stack.enter_context(ThreadPoolExecutor(min(len(configs), devices.processors()), "member"))
+        elif self.seats:
             for seat, member in enumerate(self.seats):
                 member.state = jax.device_get(member.state)  # the devices hold the stack alone
                 member.host_state = functools.partial(self._state, seat)
@@ -256,12 +258,8 @@ class Group:
         """The next stretch of all; a broken member keeps its seat in the program, and nobody looks at it again."""
         phase, program, length = next(iter(self.alive.values())).plan()
         began = time.perf_counter()
-        if self.turns:
-            outcomes = []
-            for member in self.alive.values():
-                member.state, metrics = run_stretch(member, phase, length, member.state, member.key)
-                outcomes.append(metrics)
-            metrics = dict(zip(self.alive, jax.device_get(outcomes), strict=True))
+        if self.separate:
+            metrics = self._in_threads(phase, program, length)
         else:
             lead = next(iter(self.alive.values()))
             self.states, stacked = run_stretch(lead, phase, length, self.states, self.keys, members=True)
@@ -272,6 +270,20 @@ class Group:
             member.account(phase, program, length, seconds)
         self._write(metrics, length)
 
+    def _in_threads(self, phase: str, program: tuple, length: int) -> dict[str, list[dict]]:
+        """The next stretch of all, as many at once as there are processors: each alone cannot keep several busy."""
+
+        def stretch(member):
+            member.state, metrics = run_stretch(member, phase, length, member.state, member.key)
+            return jax.device_get(metrics)
+
+        lead, *others = self.alive.values()
+        if program in lead.seen_programs:
+            outcomes = self.workers.map(stretch, (lead, *others))
+        else:  # one compiles it for all
+            outcomes = [stretch(lead), *self.workers.map(stretch, others)]
+        return dict(zip(self.alive, outcomes, strict=True))
+
     def _write(self, metrics: dict[str, list[dict]], length: int):
         stopped, shown = [], {}
         for name, member in list(self.alive.items()):
@@ -281,7 +293,7 @@ class Group:
             except NonFinite as error:
                 self.broken[name] = str(error)
                 stopped.append(self.alive.pop(name))
-                if self.turns and member.gatherer:
+                if self.separate and member.gatherer:
                     member.gatherer.forget()
                 devices.say(f"Member {name} stops here: {error}", file=sys.stderr)
         for member in stopped:

@@ -6,7 +6,6 @@ policy of the laptop's size. One JSON line.
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bdpo_jax import envs, evaluation  # noqa: E402
+from bdpo_jax import devices, envs, evaluation  # noqa: E402
 from bdpo_jax.agents import bdpo  # noqa: E402
 from configs import antmaze, locomotion  # noqa: E402
 
@@ -28,7 +27,7 @@ def measure(task: str, episodes: int, candidates: int) -> dict:
     state = bdpo.init(make_config(f"{task},quick"), jax.random.key(0), *widths)
     act = jax.jit(lambda observations, key: bdpo.sample_actions(state, observations, key, candidates))
     act(np.zeros((episodes, widths[0]), np.float32), jax.random.key(0)).block_until_ready()
-    cores = len(os.sched_getaffinity(0))
+    cores = devices.processors()
     alone, together = (evaluation.evaluate(act, task, episodes, 0, workers=n) for n in (1, cores))
     seconds = together.env_seconds + together.policy_seconds
     return {

@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -37,17 +38,16 @@ def measure(config, observation_dim: int, action_dim: int, seeds: int, together:
         states = [devices.place(state, mesh) for state in states]
     length = config.actor_update_interval * (1 if jax.default_backend() == "cpu" else 40)
 
-    def stretch():
-        metrics = []
-        for i, key in enumerate(keys):
-            states[i], found = chunks.train(
-                states[i], dataset, key, 0, length, 0, config.batch_size, members=together, mesh=mesh
-            )
-            metrics.append(found)
-        jax.device_get(metrics)
+    def train(i):
+        sizes = (0, length, 0, config.batch_size)
+        states[i], metrics = chunks.train(states[i], dataset, keys[i], *sizes, members=together, mesh=mesh)
+        return jax.device_get(metrics)
 
-    stretch()
-    seconds, spread = step.spread([step.seconds_of(stretch) for _ in range(repeats)])
+    with ThreadPoolExecutor(min(len(keys), devices.processors())) as workers:
+        train(0)
+        list(workers.map(train, range(len(keys))))
+        times = [step.seconds_of(lambda: list(workers.map(train, range(len(keys))))) for _ in range(repeats)]
+    seconds, spread = step.spread(times)
     return seconds / length, spread / length, megabytes
 
 
@@ -74,8 +74,8 @@ def main() -> None:
             one = None
             for count in options.devices:
                 for seeds in options.seeds:
-                    turns = [True] if seeds == 1 or count > 1 or jax.default_backend() != "cpu" else [False, True]
-                    for together in turns:
+                    ways = [True] if seeds == 1 or count > 1 or jax.default_backend() != "cpu" else [False, True]
+                    for together in ways:
                         config = make_config()
                         config.update({"batch_size": batch, "dtype": dtype})
                         config.value_warmup_steps = 0
@@ -88,7 +88,7 @@ def main() -> None:
                             "batch": batch,
                             "devices": count,
                             "seeds": seeds,
-                            "members": "vmapped" if together else "in turns",
+                            "members": "vmapped" if together else "in threads",
                             "updates_per_second_of_each": round(1 / seconds, 2),
                             "ms": round(1e3 * seconds, 2),
                             "spread_ms": round(1e3 * spread, 2),
