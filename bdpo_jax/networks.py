@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-TURNS_FROM_ROWS = 1024  # see `apply_frozen`
+TURNS_FROM = 3e7  # multiply-adds of one member's forward pass, see `_take_turns`
 TIME_WIDTH = 64  # width of the sinusoidal embedding and of what the time network returns
 
 
@@ -152,23 +152,34 @@ def apply_ensemble(network: Network, params, *inputs: jax.Array) -> jax.Array:
     return jax.vmap(lambda p: network.apply(p, *inputs)[..., 0])(params)
 
 
-def each_member(function: Callable[[Any], Any], params: Any) -> Any:
-    """Returns `function` of each member's parameters, results stacked.
+def _take_turns(params: Any, rows: int) -> bool:
+    """Whether the members run one after another: large ones on a CPU, `rows` inputs each.
 
-    One batch on accelerators. On a CPU, where a batched product over members runs at less than half the rate of plain
-    ones, the members take turns: worth it where little is stacked but what `function` is for, such as gradients.
+    There a batched product over members runs at less than half the rate of a plain one, which small ones cannot reach.
     """
-    return jax.lax.map(function, params) if jax.default_backend() == "cpu" else jax.vmap(function)(params)
+    leaves = jax.tree.leaves(params)
+    work = rows * sum(leaf.size for leaf in leaves) / len(leaves[0])
+    return jax.default_backend() == "cpu" and work >= TURNS_FROM
+
+
+def each_member(function: Callable[[Any], Any], params: Any, rows: int) -> Any:
+    """Returns `function` of each member's parameters, results stacked; in turns where that is faster.
+
+    Args:
+      function: what to do with one member; what it returns is all that is kept of it, so take gradients inside.
+      params: of the ensemble, leaves `[members, ...]`.
+      rows: how many inputs a member has.
+    """
+    return jax.lax.map(function, params) if _take_turns(params, rows) else jax.vmap(function)(params)
 
 
 def apply_frozen(network: Network, params, observations: jax.Array, actions: jax.Array, *n: jax.Array) -> jax.Array:
     """`apply_ensemble` of members that are not trained here: a gradient reaches the actions alone.
 
-    With many rows the members take turns on a CPU (see `each_member`); elsewhere, and with few rows, they run as one
-    batch. In turns, a member leaves its slopes in the actions, a number for each, where it would have to keep its
-    hidden layers or compute them again.
+    In turns, where they take them, a member leaves its slopes in the actions, a number for each, where it would have to
+    keep its hidden layers or compute them again.
     """
-    if jax.default_backend() == "cpu" and np.prod(actions.shape[:-1]) >= TURNS_FROM_ROWS:
+    if _take_turns(params, np.prod(actions.shape[:-1])):
         return _in_turns(network, params, observations, actions, n)
     return apply_ensemble(network, *jax.lax.stop_gradient((params, observations)), actions, *n)
 

@@ -169,14 +169,14 @@ def test_an_ensemble_is_its_members_in_turn_or_at_once(ensemble, monkeypatch):
     apply = jax.jit(network.apply)
     alone = [apply(jax.tree.map(lambda x, i=i: x[i], params), observations, actions)[..., 0] for i in range(3)]
     results = {}
-    for rows in (1, 10**9):
-        monkeypatch.setattr(networks, "TURNS_FROM_ROWS", rows)
+    for work in (1, 10**9):
+        monkeypatch.setattr(networks, "TURNS_FROM", work)
         inputs = params, observations, actions
         if jax.default_backend() == "cpu":
-            assert ("scan" in str(jax.make_jaxpr(lambda inputs: loss(inputs))(inputs))) == (rows == 1)
+            assert ("scan" in str(jax.make_jaxpr(lambda inputs: loss(inputs))(inputs))) == (work == 1)
         # A new function object, so that nothing is remembered from the other branch.
         compiled = jax.jit(jax.value_and_grad(lambda inputs: loss(inputs), has_aux=True))
-        (_, values), (of_params, of_observations, results[rows]) = compiled(inputs)
+        (_, values), (of_params, of_observations, results[work]) = compiled(inputs)
         assert values.shape == (3, 4, 6)
         np.testing.assert_allclose(values, np.stack(alone), rtol=1e-4, atol=1e-5)
         assert not any(np.any(leaf) for leaf in jax.tree.leaves((of_params, of_observations))), "they are frozen"
@@ -196,9 +196,9 @@ def test_the_slopes_with_the_input_n(monkeypatch):
         return (networks.apply_frozen(network, params, observations, actions, n) ** 2).mean(axis=0).sum()
 
     found = {}
-    for rows in (1, 10**9):
-        monkeypatch.setattr(networks, "TURNS_FROM_ROWS", rows)
-        found[rows] = jax.jit(jax.grad(lambda a: loss(a)))(actions)
+    for work in (1, 10**9):
+        monkeypatch.setattr(networks, "TURNS_FROM", work)
+        found[work] = jax.jit(jax.grad(lambda a: loss(a)))(actions)
     np.testing.assert_allclose(found[1], found[10**9], rtol=1e-4, atol=1e-4 * np.abs(found[1]).max())
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from helpers import break_params, config, exact_state, make_batch
 
-from bdpo_jax import diffusion
+from bdpo_jax import diffusion, networks
 from bdpo_jax.agents import bdpo
 
 
@@ -116,7 +116,9 @@ def test_v_target_by_hand(monkeypatch, aggregation, value, ones):
     np.testing.assert_allclose(target, [last, last, 10 + value, 20 + value] - 0.1 * costs, rtol=1e-5)
 
 
-def test_value_losses_by_hand():
+@pytest.mark.parametrize("work", [0, np.inf])
+def test_value_losses_by_hand(monkeypatch, work):
+    monkeypatch.setattr(networks, "TURNS_FROM", work)  # in turns, and as one batch
     state = exact_state(config(), 1, {"q": TABLE, "v": TABLE}, predict=shifted_noise, q=table_q, v=table_v)
     batch = make_batch(size=2, action_dim=1).replace(actions=jnp.array([[1.0], [2.0]]))
     static, target = state.static, jnp.array([2.0, 0.0])

@@ -130,7 +130,8 @@ def value_loss(network: Any, params: Any, inputs: tuple, target: jax.Array, weig
         values = network.apply(member, *inputs)[..., 0]
         return (weights * jnp.square(values - target)).mean(), values
 
-    (losses, values), gradients = networks.each_member(jax.value_and_grad(member_loss, has_aux=True), params)
+    gradient = jax.value_and_grad(member_loss, has_aux=True)
+    (losses, values), gradients = networks.each_member(gradient, params, len(target))
     return losses.mean(), values, jax.tree.map(lambda x: x / len(losses), gradients)
 
 
