@@ -122,7 +122,10 @@ def kl(schedule: NoiseSchedule, n: jax.Array, predicted: jax.Array, reference: j
 
     In terms of the predicted noises, `w_n ||eps^pi - eps^nu||^2`.
     """
-    return jnp.asarray(schedule.kl_weights)[n] * jnp.sum(jnp.square(predicted - reference), axis=-1)
+    squares = jnp.square(predicted - reference)
+    # By hand, because XLA's CPU reductions along so short an axis would take 3% of an update.
+    total = sum(squares[..., i] for i in range(squares.shape[-1]))
+    return jnp.asarray(schedule.kl_weights)[n] * total
 
 
 def draw_steps(steps: int, size: int, key: jax.Array, stratified: bool) -> tuple[jax.Array, np.ndarray, int]:
