@@ -157,9 +157,8 @@ class Run:
         where = f"{count} times " if count > 1 else ""
         stays = ""
         if self.gatherer:
-            some = (
-                megabytes(self.dataset) / self.dataset.size * self.config.batch_size * self.config.log_every * members
-            )
+            rows = self.config.batch_size * self.config.log_every * members
+            some = megabytes(self.dataset) * rows / self.dataset.size
             stays = f", which stay on the host: at most {2 * some:.1f} MB of batches at a time on the device"
         return (
             f"{self.config.task}: {self.dataset.size} transitions, {megabytes(self.dataset):.1f} MB{stays}; state "

@@ -278,9 +278,8 @@ def sweep(path: str | os.PathLike, title: str, metric: str, rows: Sequence[Mappi
         shift = 0.12 * (index - (len(lines) - 1) / 2)  # so that spreads do not cover each other
         at = [places[row["values"][key]] + shift for row in line]
         spread = [row["std"] or 0.0 for row in line]
-        axes.errorbar(
-            at, [row["mean"] for row in line], spread, fmt=f"C{index}o-", capsize=3, linewidth=1.2, label=label
-        )
+        style = {"color": colours[index], "capsize": 3, "linewidth": 1.2}
+        axes.errorbar(at, [row["mean"] for row in line], spread, fmt="o-", label=label, **style)
         for place, row in zip(at, line, strict=True):
             places_of_seeds = [place] * len(row["numbers"])
             axes.plot(places_of_seeds, row["numbers"], "x", color=colours[index], alpha=0.6, markersize=5)

@@ -25,6 +25,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from bdpo_jax import loop  # noqa: E402
 from bdpo_jax.agents import bdpo, common  # noqa: E402
 from bdpo_jax.networks import mish  # noqa: E402
 from bdpo_jax.types import Batch  # noqa: E402
@@ -53,11 +54,6 @@ def seconds_of(function) -> float:
     began = time.perf_counter()
     jax.block_until_ready(function())
     return time.perf_counter() - began
-
-
-def size_of(tree) -> int:
-    """Bytes."""
-    return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
 
 
 def spread(values: list[float]) -> tuple[float, float]:
@@ -153,7 +149,9 @@ def measure(function, state, batch, evaluations: list[work.Evaluation], optimize
     return {
         "compile_s": round(compile_seconds, 2),
         "times": times[1:],  # the first round warms up
-        "peak_mb": round((peak - memory.alias_size_in_bytes - size_of(batch)) / 2**20, 1),  # but the batches
+        "peak_mb": round(
+            (peak - memory.alias_size_in_bytes - 1e6 * loop.megabytes(batch)) / 2**20, 1
+        ),  # but the batches
     }
 
 
@@ -163,7 +161,7 @@ def xla_gflop(function, state, batch) -> float | None:
     return round(1e-9 * cost["flops"], 3) if "flops" in cost else None
 
 
-def line(name: str, phase: str, updates: int, measured: dict, evaluations: list[work.Evaluation], xla_gflop) -> dict:
+def line(name: str, phase: str, updates: int, measured: dict, evaluations: list[work.Evaluation], counted) -> dict:
     """The JSON object of a case, per update; `measured` and `evaluations` are of `updates` updates."""
     multiply_adds = sum(e.total for e in evaluations)
     ratio, ratio_spread = spread([t["all"] / (t["matmul"] + t["activation"]) for t in measured["times"]])
@@ -181,7 +179,7 @@ def line(name: str, phase: str, updates: int, measured: dict, evaluations: list[
         "times_parts": round(ratio_of_parts, 3),
         **{f"{part}_ms": round(1e3 * medians[part] / updates, 2) for part in medians if part != "all"},
         "gflop": round(2e-9 * multiply_adds / updates, 3),
-        "xla_gflop": xla_gflop,
+        "xla_gflop": counted,
         "activations_million": round(1e-6 * sum(e.activations for e in evaluations) / updates, 2),
         "gflops_reached": round(2e-9 * multiply_adds / seconds, 1),
         "matmul_gflops": round(2e-9 * multiply_adds / medians["matmul"], 1),
