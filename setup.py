@@ -19,6 +19,7 @@ setup(
         # Orbax's own; without it, the pip of Python 3.10 looks for hours where an index does not say which Python a
         # file is for.
         'etils<1.14; python_version < "3.11"',
+        "filelock>=4",  # from 4 on, a forked child gives up the locks that it inherits
         "flax",
         "gymnasium>=1.0",
         "h5py",
@@ -31,10 +32,13 @@ setup(
         "optax",
         "orbax-checkpoint",
         "pooch",
+        "POT",
+        "scipy>=1.15",  # the first whose bootstrap takes a generator as `rng`
         "tensorboardX",
         "tqdm",
     ],
     extras_require={
+        "cuda12": ["jax[cuda12]"],
         # The original stack, for Python 3.10: docs/original-stack.md. d4rl itself is installed with --no-deps after it.
         "d4rl": [
             "gym==0.23.1",
@@ -56,6 +60,7 @@ setup(
         "minari": ["minari[hdf5,hf]", "imageio"],  # its environments are gymnasium's, which import imageio
         "ogbench": ["ogbench", "dm_control==1.0.20"],  # the last dm_control that admits mujoco 3.1.6
         "test": ["hypothesis", "pytest", "pytest-xdist", "ruff"],
+        "tpu": ["jax[tpu]"],
         "wandb": ["wandb"],
     },
 )
