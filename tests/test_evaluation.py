@@ -1,5 +1,7 @@
 """Evaluation on environments whose returns are known by hand."""
 
+import warnings
+
 import gymnasium
 import jax
 import jax.numpy as jnp
@@ -133,6 +135,20 @@ def test_bootstrap_interval():
     half_width = 1.96 * values.std() / 20
     np.testing.assert_allclose([low, high], [values.mean() - half_width, values.mean() + half_width], atol=0.02)
     assert bootstrap_interval(values) == (low, high)
-    assert bootstrap_interval([5.0]) == (5.0, 5.0)
+    assert bootstrap_interval(values, seed=1) != (low, high)
+    # A quarter of the resamples hold two 0, another two 1.
+    assert bootstrap_interval([0.0, 1.0]) == (0.0, 1.0)
+    # 37% of the resamples hold no 1 and 1.8% more than three (a binomial of 100 draws).
+    assert bootstrap_interval([1.0] + [0.0] * 99) == (0.0, 0.03)
+
+
+def test_a_bootstrap_interval_of_equal_values_is_that_value():
+    for values in ([5.0], [0.1] * 7):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert bootstrap_interval(values) == (values[0], values[0])
+
+
+def test_a_bootstrap_interval_of_no_values_is_an_error():
     with pytest.raises(UserError, match="at least one value"):
         bootstrap_interval([])
