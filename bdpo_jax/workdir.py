@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import math
@@ -12,6 +11,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
+import filelock
 import numpy as np
 
 from bdpo_jax import devices
@@ -19,6 +19,7 @@ from bdpo_jax.types import UserError
 
 CONFIG_FILE = "config.json"
 LOCK_FILE = ".lock"
+OWNER_FILE = ".owner"  # whose lock it is; Windows lets nobody read the locked file itself
 
 _FREE = "free some space and run the same command again"
 _ELSEWHERE = "choose a directory that you may write to"
@@ -191,21 +192,11 @@ def differences(old, new) -> dict[str, tuple]:
 
 # ---------------------------------------------------------------------------------------------- workdir
 
-_locks: set[int] = set()
-
-
-def _drop_locks_after_fork() -> None:
-    """A forked environment worker must not keep the lock of a parent that was killed."""
-    for descriptor in _locks:
-        os.close(descriptor)
-    _locks.clear()
-
-
-os.register_at_fork(after_in_child=_drop_locks_after_fork)
-
 
 class Workdir:
     """Opens or creates a run's directory and holds it until `close` or the end of the process, even by SIGKILL.
+
+    An object that is dropped gives it free too; a forked process does not hold it.
 
     Attributes:
       path: the directory.
@@ -226,16 +217,16 @@ class Workdir:
         self.path = Path(path)
         self.resumed = False
         self.changed: dict[str, tuple] = {}
-        self._descriptor = None
+        self._held = None
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"{self.path} is a file: give a directory as --workdir")
         flatten(config)
         self._config = config
-        with writing(self.path):
-            self._refuse_foreign_files()
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._lock()
         try:
+            with writing(self.path):
+                self._refuse_foreign_files()
+                self.path.mkdir(parents=True, exist_ok=True)
+                self._lock()
             if (self.path / CONFIG_FILE).exists():
                 self._compare(read_config(self.path), config, may_change)
                 self.resumed = True
@@ -248,7 +239,7 @@ class Workdir:
     def _refuse_foreign_files(self) -> None:
         if not self.path.is_dir() or (self.path / CONFIG_FILE).exists():
             return
-        own = (LOCK_FILE, f".{CONFIG_FILE}.")
+        own = (LOCK_FILE, OWNER_FILE, f".{CONFIG_FILE}.")
         foreign = sorted(name for name in os.listdir(self.path) if not name.startswith(own))
         if foreign:
             raise UserError(
@@ -257,21 +248,23 @@ class Workdir:
             )
 
     def _lock(self) -> None:
-        descriptor = os.open(self.path / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+        # No soft lock where the system's is missing: a killed process would leave it behind.
+        lock = filelock.FileLock(self.path / LOCK_FILE, blocking=False, thread_local=False, fallback_to_soft=False)
+        owner = self.path / OWNER_FILE
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            owner = os.read(descriptor, 200).decode(errors="replace").strip() or "another process"
-            os.close(descriptor)
+            lock.acquire()
+        except filelock.Timeout:
+            # Missing or empty if the other process has only just locked the directory.
+            name = owner.read_text(errors="replace").strip() if owner.exists() else ""
             raise UserError(
-                f"{self.path} is in use by {owner}: wait for it, stop it, or use another --workdir"
+                f"{self.path} is in use by {name or 'another process'}: wait for it, stop it, or use another --workdir"
             ) from None
         except OSError as error:
+            if error.errno in _FAILURES:  # there is not even a file to lock
+                raise
             warnings.warn(f"{self.path} cannot be locked ({error}): start no second run in it", stacklevel=3)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
-        _locks.add(descriptor)
-        self._descriptor = descriptor
+        self._held = lock
+        owner.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
 
     def _compare(self, old: dict, new, may_change: Collection[str]) -> None:
         changed = differences(old, new)
@@ -292,10 +285,8 @@ class Workdir:
 
     def close(self) -> None:
         """Gives the directory free; a second call does nothing."""
-        if self._descriptor in _locks:
-            _locks.discard(self._descriptor)
-            os.close(self._descriptor)
-        self._descriptor = None
+        if self._held is not None:
+            self._held.release()
 
     def __enter__(self) -> "Workdir":
         return self

@@ -3,14 +3,13 @@ import json
 import math
 import os
 import signal
+import socket
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
 
-from bdpo_jax import workdir as workdir_module
 from bdpo_jax.types import UserError
 from bdpo_jax.workdir import (
     Workdir,
@@ -31,10 +30,10 @@ def changed_config(**agent):
     return {**CONFIG, "agent": {**CONFIG["agent"], **agent}}
 
 
-def hold_in_a_process(path):
+def hold_in_a_process(path, then=""):
     code = (
-        "import sys, time; from bdpo_jax.workdir import Workdir\n"
-        f"w = Workdir({str(path)!r}, {CONFIG!r}); print('held', flush=True); time.sleep(60)"
+        "import os, sys, time; from bdpo_jax.workdir import Workdir\n"
+        f"w = Workdir({str(path)!r}, {CONFIG!r}); print('held', flush=True)\n{then}\ntime.sleep(60)"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "held\n"
@@ -47,7 +46,7 @@ def test_first_use_writes_the_config_and_the_second_resumes(tmp_path):
         assert read_config(workdir.path)["agent"] == {"eta": 0.06, "hidden": [256, 256]}
     with Workdir(tmp_path / "a" / "run", CONFIG) as workdir:
         assert workdir.resumed and workdir.changed == {}
-    assert sorted(os.listdir(workdir.path)) == [".lock", "config.json"]
+    assert sorted(os.listdir(workdir.path)) == [".lock", ".owner", "config.json"]
 
 
 def test_another_config_is_refused_with_every_key_and_both_values(tmp_path):
@@ -84,7 +83,7 @@ def test_foreign_directories_are_refused_untouched(tmp_path, content):
     with pytest.raises(UserError, match="--workdir"):
         Workdir(tmp_path, CONFIG)
     assert (tmp_path / name).read_text() == (content or "mine")
-    assert set(os.listdir(tmp_path)) <= {name, ".lock"}
+    assert set(os.listdir(tmp_path)) <= {name, ".lock", ".owner"}
 
 
 def test_a_foreign_config_json_is_not_overwritten(tmp_path):
@@ -95,7 +94,8 @@ def test_a_foreign_config_json_is_not_overwritten(tmp_path):
 
 
 def test_what_a_start_killed_before_its_config_leaves_is_no_obstacle(tmp_path):
-    (tmp_path / ".lock").write_text("process 1 on host\n")
+    (tmp_path / ".lock").touch()
+    (tmp_path / ".owner").write_text("process 1 on host\n")
     (tmp_path / ".config.json.77.tmp").write_text('{"se')
     with Workdir(tmp_path, CONFIG) as workdir:
         assert not workdir.resumed
@@ -125,31 +125,35 @@ def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path):
         process.wait()
     with Workdir(tmp_path, CONFIG) as workdir:
         assert workdir.resumed
+        with pytest.raises(UserError, match=f"in use by process {os.getpid()} on {socket.gethostname()}: wait for it"):
+            Workdir(tmp_path, CONFIG)
+        (tmp_path / ".owner").unlink()
+        with pytest.raises(UserError, match="in use by another process: wait"):
+            Workdir(tmp_path, CONFIG)
 
 
-@pytest.mark.filterwarnings("ignore")  # fork beside JAX's threads: the child only sleeps
-def test_a_forked_worker_does_not_keep_the_lock(tmp_path):
-    workdir = Workdir(tmp_path, CONFIG)
-    child = os.fork()
-    if child == 0:
-        time.sleep(60)
-        os._exit(0)
+def test_a_forked_worker_neither_gives_up_nor_keeps_the_lock(tmp_path):
+    process = hold_in_a_process(tmp_path, "if not os.fork(): w.close(); print(os.getpid(), flush=True)")
+    child = int(process.stdout.readline())
     try:
+        with pytest.raises(UserError, match=f"in use by process {process.pid} on "):
+            Workdir(tmp_path, CONFIG)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        Workdir(tmp_path, CONFIG).close()
+        os.kill(child, 0)  # still there
+    finally:
+        process.kill()
+        os.kill(child, signal.SIGKILL)
+
+
+def test_a_closed_directory_is_free_and_may_be_closed_again(tmp_path):
+    workdir = Workdir(tmp_path, CONFIG)
+    workdir.close()
+    with Workdir(tmp_path, CONFIG):
+        workdir.close()
         with pytest.raises(UserError, match="in use"):
             Workdir(tmp_path, CONFIG)
-        workdir.close()
-        workdir.close()
-        deadline = time.monotonic() + 10  # the child closes its copy as soon as it is scheduled
-        while True:
-            try:
-                Workdir(tmp_path, CONFIG).close()
-                break
-            except UserError:
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
-    finally:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
 
 
 def test_config_hash_ignores_order_and_budgets_only():
@@ -220,10 +224,27 @@ def test_a_full_device_is_reported_and_other_errors_pass(tmp_path):
         raise ZeroDivisionError
 
 
-def test_a_file_system_without_locks_warns_and_goes_on(tmp_path, monkeypatch):
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS])
+def test_a_file_system_without_locks_warns_and_goes_on(tmp_path, monkeypatch, number):
     def unsupported(*_):
-        raise OSError(errno.ENOLCK, "No locks available")
+        raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(workdir_module.fcntl, "flock", unsupported)
-    with pytest.warns(UserWarning, match="cannot be locked"):
+    monkeypatch.setattr("fcntl.flock", unsupported)
+    with pytest.warns(UserWarning, match=f"cannot be locked .*{os.strerror(number)}") as caught:
         Workdir(tmp_path, CONFIG).close()
+    assert len(caught) == 1 and caught[0].filename == __file__
+    assert sorted(os.listdir(tmp_path)) == [".lock", ".owner", "config.json"]
+
+
+def test_a_lock_file_that_cannot_be_made_is_no_missing_lock(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("filelock.FileLock.acquire", full)
+    with pytest.raises(UserError, match=f"the disk is full while writing {tmp_path}"):
+        Workdir(tmp_path, CONFIG)
+
+
+def test_nothing_is_needed_that_windows_lacks():
+    code = "import os, sys, jax; sys.modules['fcntl'] = None; del os.register_at_fork; import bdpo_jax.workdir"
+    subprocess.run([sys.executable, "-c", code], check=True)
