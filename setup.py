@@ -13,6 +13,7 @@ setup(
     license="MIT",
     python_requires=">=3.10",
     packages=find_packages(include=["bdpo_jax", "bdpo_jax.*"]),
+    package_data={"bdpo_jax.data": ["d4rl_files.tsv"]},
     install_requires=[
         "absl-py",
         "chex",

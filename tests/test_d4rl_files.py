@@ -1,5 +1,6 @@
 """D4RL-format files: where they are looked for, how they are read, and what is said of faulty ones."""
 
+import hashlib
 import warnings
 
 import h5py
@@ -55,6 +56,34 @@ def test_find_looks_in_the_given_place_first(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     with pytest.raises(UserError, match=f"into {tmp_path}/home/.d4rl/datasets,"):
         d4rl.find(name)
+
+
+def test_the_checksums_are_those_of_the_tasks_files():
+    files = {entry.file for entry in d4rl.TASKS.values()}
+    assert files - set(d4rl.known_files()) == {d4rl.TASKS["antmaze-medium-play-v2"].file}
+    assert set(d4rl.known_files()) < files
+    for size, sha256 in d4rl.known_files().values():
+        assert 5e7 < size < 5e8 and len(sha256) == 64 and int(sha256, 16)
+    assert d4rl.known_files()["hopper_medium-v2.hdf5"] == (
+        152_756_557,
+        "5bdf1bc4a713c82941de44633df669b36c89850b652a25985166796d25cf71a0",
+    )
+
+
+def test_a_file_of_d4rls_is_known_by_its_bytes(tmp_path, monkeypatch):
+    path = tmp_path / "renamed.hdf5"
+    path.write_bytes(b"observations")
+    assert d4rl.known_file(path) is None
+    sha256 = hashlib.sha256(b"observations").hexdigest()
+    monkeypatch.setattr(d4rl, "known_files", lambda: {"other": (12, "0" * 64), "hopper": (12, sha256)})
+    assert d4rl.known_file(str(path)) == "hopper"
+    path.write_bytes(b"Observations")
+    assert d4rl.known_file(path) is None
+    # No file of another size is read.
+    monkeypatch.setattr(d4rl.pooch, "file_hash", lambda path: sha256)
+    assert d4rl.known_file(path) == "hopper"
+    path.write_bytes(b"observations!")
+    assert d4rl.known_file(path) is None
 
 
 def test_load_scales_locomotion_rewards_by_the_range_of_complete_episodes(tmp_path):

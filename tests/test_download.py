@@ -13,6 +13,7 @@ from bdpo_jax.data import d4rl, download
 from bdpo_jax.types import UserError
 
 FILE = "hopper_medium-v2.hdf5"
+UNKNOWN = d4rl.TASKS["antmaze-medium-play-v2"].file  # the one without a known checksum
 
 
 @pytest.fixture
@@ -63,7 +64,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(good, monkeypatch):
+    """A server whose file is D4RL's own."""
     monkeypatch.setattr(download, "RETRIES", 1)
+    monkeypatch.setattr(d4rl, "known_files", lambda: {FILE: (len(good), hashlib.sha256(good).hexdigest())})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads, server.body, server.paths = True, good, []
         server.url = f"http://127.0.0.1:{server.server_port}"
@@ -77,13 +80,12 @@ def names(folder):
 
 
 @pytest.mark.parametrize("behaviour", ["good", "slow", "flaky"])
-def test_a_file_arrives_whole_and_is_remembered(tmp_path, server, good, behaviour):
+def test_a_file_arrives_whole_and_stays(tmp_path, server, good, behaviour):
     cache = tmp_path / "cache"
     path = d4rl.find("hopper-medium-v2", cache_dir=str(cache), mirrors=[f"{server.url}/{behaviour}"])
     assert path == cache / FILE and path.read_bytes() == good
     assert server.paths == [f"/{behaviour}/gym_mujoco_v2/{FILE}"] * (2 if behaviour == "flaky" else 1)
-    assert names(cache) == [FILE, f"{FILE}.sha256"]
-    assert (cache / f"{FILE}.sha256").read_text() == f"{hashlib.sha256(good).hexdigest()}  {FILE}\n"
+    assert names(cache) == [FILE]
     d4rl.find("hopper-medium-v2", cache_dir=str(cache), mirrors=[f"{server.url}/good"])
     assert len(server.paths) <= 2, "a file that is there was downloaded again"
 
@@ -93,8 +95,8 @@ def test_a_file_arrives_whole_and_is_remembered(tmp_path, server, good, behaviou
     [
         ("forbidden", "HTTP status 403"),
         ("dropped", "IncompleteRead|ConnectionReset|ChunkedEncoding"),
-        ("truncated", "not a readable HDF5 file, perhaps truncated"),
-        ("wrong", "not a readable HDF5 file"),
+        ("truncated", r"its SHA-256 is \w{64} \(20000 bytes\), that of D4RL's file is \w{64} \(\d{5} bytes\)"),
+        ("wrong", "its SHA-256 is .*, that of D4RL's file is "),
     ],
 )
 def test_a_bad_download_leaves_nothing_and_says_what_to_do(tmp_path, server, behaviour, reason):
@@ -105,6 +107,7 @@ def test_a_bad_download_leaves_nothing_and_says_what_to_do(tmp_path, server, beh
     for wanted in (f"{url}/gym_mujoco_v2/{FILE}", str(cache), "--config.dataset_path=FILE"):
         assert wanted in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert len(server.paths) == (2 if behaviour in ("forbidden", "dropped") else 1)
 
 
 def test_a_server_that_falls_silent_is_given_up(tmp_path, server, monkeypatch):
@@ -122,16 +125,33 @@ def test_the_next_mirror_is_tried(tmp_path, server, good):
     assert path.read_bytes() == good
 
 
-def test_another_file_under_the_name_of_the_first_is_refused(tmp_path, server, good):
-    arguments = {"cache_dir": str(tmp_path), "mirrors": [f"{server.url}/good"]}
-    path = d4rl.find("hopper-medium-v2", **arguments)
-    path.unlink()
-    record = tmp_path / f"{FILE}.sha256"
-    record.write_text(f"{'0' * 64}  {FILE}\n")
-    with pytest.raises(UserError, match="SHA-256 is .* not 0000"):
-        d4rl.find("hopper-medium-v2", **arguments)
-    record.unlink()
-    assert d4rl.find("hopper-medium-v2", **arguments).read_bytes() == good
+def test_a_mirror_may_be_a_template(tmp_path, server, good):
+    mirror = f"{server.url}/good/resolve/main/{{file}}?download=true"
+    path = d4rl.find("hopper-medium-v2", cache_dir=str(tmp_path), mirrors=[mirror])
+    assert server.paths == [f"/good/resolve/main/{FILE}?download=true"]
+    assert path == tmp_path / FILE and path.read_bytes() == good
+
+
+def test_a_file_packed_anew_is_refused_as_a_download_only(tmp_path, server, good):
+    server.body = good + b"\0"  # HDF5 reads it all the same
+    cache, own = tmp_path / "cache", tmp_path / "own.hdf5"
+    found = [hashlib.sha256(content).hexdigest() for content in (server.body, good)]
+    with pytest.raises(UserError, match=f"its SHA-256 is {found[0]} .*, that of D4RL's file is {found[1]} ") as caught:
+        d4rl.find("hopper-medium-v2", cache_dir=str(cache), mirrors=[f"{server.url}/good"])
+    assert "a file packed anew is used where --config.dataset_path=FILE names it" in str(caught.value)
+    assert "what came" not in str(caught.value) and names(cache) == []
+    own.write_bytes(server.body)
+    assert d4rl.load("hopper-medium-v2", str(own)).size == 594
+    (cache / FILE).write_bytes(server.body)
+    assert d4rl.find("hopper-medium-v2", cache_dir=str(cache)) == cache / FILE
+
+
+def test_a_file_without_a_known_checksum_must_be_readable(tmp_path, server, good):
+    arguments = {"task": "antmaze-medium-play-v2", "cache_dir": str(tmp_path / "cache")}
+    with pytest.raises(UserError, match="what came is not a readable HDF5 file, perhaps truncated"):
+        d4rl.find(**arguments, mirrors=[f"{server.url}/truncated"])
+    assert d4rl.find(**arguments, mirrors=[f"{server.url}/good"]).read_bytes() == good
+    assert names(tmp_path / "cache") == [UNKNOWN]
 
 
 def test_without_a_network_the_sentence_names_url_place_and_key(tmp_path):

@@ -4,12 +4,15 @@ The rules are those of D4RL's `qlearning_dataset`: a row's successor is the next
 a stored successor are dropped, and only `terminals` are terminal.
 """
 
+import functools
 import os
 from collections.abc import Sequence
+from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pooch
 
 from bdpo_jax.data import download
 from bdpo_jax.data.dataset import Dataset, check, unknown_name
@@ -78,11 +81,15 @@ TASKS = _Tasks({entry.name: entry for entry in _ENTRIES})
 def find(task: str, dataset_path: str = "", cache_dir: str = "", mirrors: Sequence[str] = ()) -> Path:
     """The path of a task's file, which is downloaded into the cache if it is not there.
 
+    A download must be D4RL's file byte for byte where `known_files` has its checksum, and readable otherwise. A file
+    that is there already, or that `dataset_path` names, may be any.
+
     Args:
       task: a key of `TASKS`.
       dataset_path: a file of one's own in D4RL's format, or a folder with the task's file; "" for the cache.
       cache_dir: where D4RL's files are kept; "" for `$D4RL_DATASET_DIR`, else `~/.d4rl/datasets`.
-      mirrors: URLs of folders laid out as D4RL's host, tried in turn; none: nothing is downloaded.
+      mirrors: where to download from, tried in turn; none: nothing is downloaded. Each is the URL of a folder laid
+        out as D4RL's host, or a URL with `{file}` in place of the file's name.
 
     Raises:
       UserError: unknown task, no such file, or no mirror gave it.
@@ -102,8 +109,49 @@ def find(task: str, dataset_path: str = "", cache_dir: str = "", mirrors: Sequen
         raise UserError(
             f"The dataset of {task} is missing: put {entry.file} into {path.parent}, or let dataset_path name the file."
         )
-    urls = [f"{mirror.rstrip('/')}/{entry.folder}/{entry.file}" for mirror in mirrors]
-    return download.fetch(urls, path, check=read)
+    return download.fetch([_url(mirror, entry) for mirror in mirrors], path, check=_check_download)
+
+
+def _url(mirror: str, entry: Task) -> str:
+    if "{file}" in mirror:
+        return mirror.replace("{file}", entry.file)
+    return f"{mirror.rstrip('/')}/{entry.folder}/{entry.file}"
+
+
+def _check_download(path: Path) -> None:
+    if path.name not in known_files():
+        read(path)
+        return
+    size, known = known_files()[path.name]
+    found = pooch.file_hash(path)
+    if found != known:
+        raise UserError(
+            f"its SHA-256 is {found} ({path.stat().st_size} bytes), that of D4RL's file is {known} ({size} bytes); "
+            "a file packed anew is used where --config.dataset_path=FILE names it"
+        )
+
+
+@functools.cache
+def known_files() -> dict[str, tuple[int, str]]:
+    """File name -> (bytes, SHA-256) of D4RL's files; of all but that of antmaze-medium-play-v2."""
+    table = resources.files("bdpo_jax.data").joinpath("d4rl_files.tsv").read_text(encoding="utf-8")
+    rows = (line.split("\t") for line in table.splitlines()[1:])
+    return {file: (int(size), sha256) for file, size, sha256 in rows}
+
+
+def known_file(path: str | Path) -> str | None:
+    """The name of D4RL's file that equals the one at `path` byte for byte, whatever that is called; None without one.
+
+    A file is read only if one of D4RL's has its size.
+
+    Raises:
+      OSError: there is no such file.
+    """
+    actual = Path(path).stat().st_size
+    for name, (size, sha256) in known_files().items():
+        if size == actual and pooch.file_hash(path) == sha256:
+            return name
+    return None
 
 
 def transitions(raw: dict, max_episode_steps: int, where: str = "the dataset") -> Dataset:

@@ -1,4 +1,4 @@
-"""Files from the network: whole, checked and remembered, or one sentence on what to do by hand."""
+"""Files from the network: whole and checked, or one sentence on what to do by hand."""
 
 import os
 import tempfile
@@ -17,12 +17,13 @@ def fetch(urls: Sequence[str], path: Path, check: Callable[[Path], object], time
     """Downloads a file from the first of `urls` that gives a good one.
 
     It arrives in a folder of its own beside `path`, is checked there and moved in one step, so that `path` is whole
-    or absent, whatever happens. Its SHA-256 is kept in `path.sha256`; a later download must have the same.
+    or absent, whatever happens.
 
     Args:
       urls: where it may be.
       path: where it is to be.
-      check: called with the downloaded file; raises a `UserError` if it is not what it should be.
+      check: called with the downloaded file, which has the name of `path`; raises a `UserError` if it is not what it
+        should be.
       timeout: seconds that a server may be silent.
 
     Returns:
@@ -40,7 +41,6 @@ def fetch(urls: Sequence[str], path: Path, check: Callable[[Path], object], time
                 try:
                     _retrieve(url, part, timeout)
                     check(part)
-                    _remember(part, path)
                 except Exception as error:
                     reasons.append(f"{url}: {_reason(error).replace(str(part), 'what came')}")
                     continue
@@ -56,23 +56,12 @@ def fetch(urls: Sequence[str], path: Path, check: Callable[[Path], object], time
 
 def _retrieve(url: str, path: Path, timeout: float) -> None:
     downloader = pooch.HTTPDownloader(progressbar=True, timeout=timeout)
-    base, _, remote = url.rpartition("/")
-    # No hash: it may be unknown, and is compared afterwards.
-    source = pooch.create(path.parent, base_url=base + "/", registry={remote: None}, retry_if_failed=RETRIES)
+    # No hash: pooch would download a file with another one again and again.
+    source = pooch.create(
+        path.parent, base_url="", registry={path.name: None}, urls={path.name: url}, retry_if_failed=RETRIES
+    )
     pooch.get_logger().setLevel("WARNING")
-    Path(source.fetch(remote, downloader=downloader)).rename(path)
-
-
-def _remember(part: Path, path: Path) -> None:
-    """Compares the file with the checksum of its first download, or notes it."""
-    record = path.with_name(path.name + ".sha256")
-    found = pooch.file_hash(part)
-    if not record.exists():
-        record.write_text(f"{found}  {path.name}\n")
-        return
-    known = record.read_text().split()[0]
-    if found != known:
-        raise UserError(f"its SHA-256 is {found}, not {known} as recorded in {record} (remove that to accept it)")
+    source.fetch(path.name, downloader=downloader)
 
 
 def _reason(error: BaseException) -> str:
