@@ -1,12 +1,16 @@
 import os
+import pkgutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 from matplotlib.collections import LineCollection, PathCollection
+from matplotlib.figure import Figure
+from matplotlib.image import imread
 
 from bdpo_jax import plotting
+from bdpo_jax.plotting import canvas
 from bdpo_jax.types import UserError
 
 EXTENT = (-4.5, 4.5, -4.5, 4.5)
@@ -15,13 +19,18 @@ EXTENT = (-4.5, 4.5, -4.5, 4.5)
 @pytest.fixture
 def figures(monkeypatch):
     """The figures that are saved, for a look inside."""
-    saved, save = [], plotting._save
-    monkeypatch.setattr(plotting, "_save", lambda figure, path: (saved.append(figure), save(figure, path)))
+    saved, save = [], canvas.save
+    monkeypatch.setattr(canvas, "save", lambda figure, path: (saved.append(figure), save(figure, path)))
     return saved
 
 
 def panels_of(figure):
     return {axes.get_title(): axes for axes in figure.axes if axes.get_title()}
+
+
+def bars_of(figure):
+    """The labels of the colour bars."""
+    return [axes.get_ylabel() for axes in figure.axes if not axes.get_title()]
 
 
 def offsets(axes):
@@ -80,20 +89,64 @@ def test_values_lie_with_their_rows_upwards_on_the_scale_of_the_energies(tmp_pat
     assert image.get_array()[8, 0] == 1 and (image.norm.vmin, image.norm.vmax) == (0, 1)
 
 
-def test_pointmass_colours_all_panels_by_return_on_one_scale(tmp_path, figures):
+def test_synthetic2d_without_paths_is_its_upper_row(tmp_path, figures):
+    draw_synthetic2d(tmp_path / "whole.png")
+    arguments = draw_synthetic2d(tmp_path / "upper.png", paths=None, values=None)
+    draw_synthetic2d(tmp_path / "values.png", paths=None)  # without paths there is no panel for values
+    whole, *uppers = figures
+    assert bars_of(whole) == ["energy", "value"]
+    for upper in uppers:
+        assert list(panels_of(upper)) == list(panels_of(whole))[:3]
+        assert bars_of(upper) == ["energy"] and not upper.subfigs
+        assert upper.get_figwidth() == whole.get_figwidth() and upper.get_figheight() < 0.6 * whole.get_figheight()
+    panels = panels_of(uppers[0])
+    np.testing.assert_allclose(offsets(panels["policy's samples"])[0], arguments["samples"])
+    assert panels["policy's samples"].get_xlabel() == "distance 0.1"
+
+
+@pytest.mark.parametrize("values", [None, {}])
+def test_synthetic2d_without_values_shows_the_paths_on_white(values, tmp_path, figures):
+    paths = draw_synthetic2d(tmp_path / "white.png", values=values)["paths"]
+    panels = panels_of(figures[0])
+    assert len(panels) == 8 and bars_of(figures[0]) == ["energy"]
+    for start, end in [(50, 30), (30, 15), (15, 5), (5, 0)]:
+        axes = panels[f"n = {start} to {end}"]
+        np.testing.assert_allclose(offsets(axes), [paths[start], paths[end]])
+    for axes in panels.values():
+        assert not axes.get_images() and "background" not in axes.get_xlabel()
+
+
+def test_synthetic2d_names_only_the_backgrounds_that_it_draws(tmp_path, figures):
+    draw_synthetic2d(tmp_path / "a.png")
+    panels = panels_of(figures[0])
+    names = {title: axes.get_xlabel() for title, axes in panels.items() if "background" in axes.get_xlabel()}
+    assert names == {
+        "n = 50 to 30": "background: $V_{50}$",
+        "n = 30 to 15": "background: $V_{30}$",
+        "n = 5 to 0": "background: $V_{5}$",
+        "the actions": "background: $V_0 = Q$",
+    }
+
+
+def draw_pointmass(path, **changes):
     random = np.random.default_rng(0)
     paths = [np.cumsum(0.05 * random.normal(size=(length, 2)), axis=0) for length in (5, 9, 2)]
-    plotting.pointmass(
-        tmp_path / "pointmass.png",
-        "point mass",
-        paths,
-        np.array([1.0, -5.0, 3.0]),
-        {"behavior model": (paths[:2], [0.0, 1.0]), "BDPO": (paths[2:], [4.0])},
-        values=np.arange(16.0).reshape(4, 4),
-        obstacle=np.array([[-0.6, 0], [0, 0.4], [0.6, 0], [0, -0.4]]),
-        goal=(0.8, 0.0, 0.1),
-        captions={"BDPO": "success 100%"},
-    )
+    arguments = {
+        "title": "point mass",
+        "data": paths,
+        "data_returns": np.array([1.0, -5.0, 3.0]),
+        "rollouts": {"behavior model": (paths[:2], [0.0, 1.0]), "BDPO": (paths[2:], [4.0])},
+        "values": np.arange(16.0).reshape(4, 4),
+        "obstacle": np.array([[-0.6, 0], [0, 0.4], [0.6, 0], [0, -0.4]]),
+        "goal": (0.8, 0.0, 0.1),
+        "captions": {"BDPO": "success 100%"},
+    }
+    plotting.pointmass(path, **(arguments | changes))
+    return paths
+
+
+def test_pointmass_colours_all_panels_by_return_on_one_scale(tmp_path, figures):
+    paths = draw_pointmass(tmp_path / "pointmass.png")
     assert is_png(tmp_path / "pointmass.png")
     panels = panels_of(figures[0])
     assert list(panels) == ["data", "behavior model", "BDPO", "values"]
@@ -106,6 +159,26 @@ def test_pointmass_colours_all_panels_by_return_on_one_scale(tmp_path, figures):
                 np.testing.assert_allclose(segment, paths[[1.0, -5.0, 3.0].index(value)])
         assert len(panels[name].patches) == 2
     assert panels["BDPO"].get_xlabel() == "success 100%"
+    (image,) = panels["values"].get_images()
+    assert (image.norm.vmin, image.norm.vmax) == (0, 15) and bars_of(figures[0]) == ["return", "value"]
+
+
+def test_pointmass_without_values_leaves_their_panel_out(tmp_path, figures):
+    caption = "return 2.69, success 96% (data: mean -0.72, best quartile 3.01; shortest path 3.20)"
+    draw_pointmass(tmp_path / "all.png")
+    draw_pointmass(tmp_path / "three.png", values=None, captions={"BDPO": caption})
+    draw_pointmass(tmp_path / "one.png", values=None, rollouts={}, captions={"data": caption})
+    whole, three, one = figures
+    assert list(panels_of(three)) == ["data", "behavior model", "BDPO"] and list(panels_of(one)) == ["data"]
+    for figure, name in [(three, "BDPO"), (one, "data")]:
+        panels = panels_of(figure)
+        assert bars_of(figure) == ["return"]
+        assert not any(axes.get_images() for axes in panels.values())
+        assert figure.get_figwidth() / len(panels) == pytest.approx(whole.get_figwidth() / 4, abs=0.5)
+        assert panels[name].get_xlabel().replace("\n", " ") == caption
+    for name in ("three", "one"):  # the caption has no panel beside its own to go on under
+        pixels = imread(tmp_path / f"{name}.png")
+        assert all((edge == 1).all() for edge in (pixels[:2], pixels[-2:], pixels[:, :2], pixels[:, -2:]))
 
 
 def test_curves_skip_the_rows_without_a_score(tmp_path, figures):
@@ -134,10 +207,16 @@ def test_a_picture_that_cannot_be_written_is_one_sentence_and_the_old_one_stays(
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(plotting.Figure, "savefig", full)
+    monkeypatch.setattr(Figure, "savefig", full)
     with pytest.raises(UserError, match="the disk is full while writing .*picture.png"):
         draw_synthetic2d(tmp_path / "picture.png")
     assert os.listdir(tmp_path) == ["picture.png"] and (tmp_path / "picture.png").read_bytes() == b"old"
+
+
+def test_no_module_hides_a_function():
+    modules = {module.name for module in pkgutil.iter_modules(plotting.__path__)}
+    assert "canvas" in modules and modules.isdisjoint(plotting.__all__)
+    assert all(callable(getattr(plotting, name)) for name in plotting.__all__)
 
 
 def test_importers_keep_their_own_pyplot():

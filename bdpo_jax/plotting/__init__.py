@@ -1,0 +1,13 @@
+"""Arrays -> PNG files. Figures are objects of their own (no pyplot), so that importers' plots stay untouched.
+
+Every function draws one picture and replaces its file at once. No module here has the name of a function: the one
+would hide the other.
+"""
+
+from bdpo_jax.plotting.histograms import dataset
+from bdpo_jax.plotting.lines import curves, read_progress, sweep
+from bdpo_jax.plotting.maze import maze_values
+from bdpo_jax.plotting.plane import synthetic2d
+from bdpo_jax.plotting.trajectories import pointmass
+
+__all__ = ["curves", "dataset", "maze_values", "pointmass", "read_progress", "sweep", "synthetic2d"]

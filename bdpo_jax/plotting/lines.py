@@ -1,0 +1,104 @@
+"""Numbers of runs as lines: scalars over update steps, results over swept values."""
+
+import csv
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from bdpo_jax.plotting import canvas
+
+_SYMBOLS = {"eta": "η", "rho": "ρ"}
+
+
+def read_progress(path: str | os.PathLike) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """`{column: (steps [rows], values [rows])}` of a `progress.csv`, without the rows that lack the column."""
+    with open(path, newline="") as file:
+        header, *rows = csv.reader(file)
+    columns = {}
+    for index, name in enumerate(header[1:], start=1):
+        kept = [(float(row[0]), float(row[index])) for row in rows if len(row) > index and row[index]]
+        columns[name] = tuple(np.array(kept, dtype=np.float64).reshape(-1, 2).T)
+    return columns
+
+
+def curves(
+    path: str | os.PathLike,
+    title: str,
+    runs: Mapping[str, str | os.PathLike],
+    columns: Sequence[str] | None = None,
+) -> None:
+    """One small panel per scalar over the update steps, one line per run.
+
+    Args:
+      path: PNG file, replaced at once.
+      title: of the task.
+      runs: `{label: progress.csv}`; the labels make the legend where there are several.
+      columns: which scalars, in this order; all where None.
+    """
+    tables = {label: read_progress(Path(file)) for label, file in runs.items()}
+    if columns is None:
+        columns = list(dict.fromkeys(name for table in tables.values() for name in table))
+    colours = canvas.line_colours(len(tables))
+    width = min(4, max(len(columns), 1))
+    height = max(-(-len(columns) // width), 1)
+    figure = Figure(figsize=(3.6 * width, 2.3 * height + 0.6), layout="constrained")
+    figure.suptitle(f"{title}: scalars over update steps", fontsize=13)
+    panels = figure.subplots(height, width, squeeze=False).ravel()
+    for axes in panels[len(columns) :]:
+        axes.set_axis_off()
+    for axes, name in zip(panels, columns, strict=False):
+        for index, (label, table) in enumerate(tables.items()):
+            steps, numbers = table.get(name, ((), ()))
+            marker = "o" if len(steps) < 30 else ""
+            style = {"color": colours[index], "linewidth": 1, "markersize": 2.5}
+            axes.plot(steps, numbers, f"{marker}-", label=label, **style)
+        axes.set_title(name, fontsize=10)
+        axes.tick_params(labelsize=8)
+        axes.ticklabel_format(axis="x", style="sci", scilimits=(-3, 4))
+        axes.grid(color="0.9")
+        axes.spines[["top", "right"]].set_visible(False)
+    if len(tables) > 1:
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=9)
+    canvas.save(figure, path)
+
+
+def sweep(path: str | os.PathLike, title: str, metric: str, rows: Sequence[Mapping]) -> None:
+    """A number over the values that a group swept, mean and standard deviation over seeds (the paper's Figure 7).
+
+    Args:
+      path: PNG file, replaced at once.
+      title: of the task.
+      metric: what the number is, with its unit where it has one.
+      rows: rows of the group's aggregate, one per combination of swept values: `{"values": {key: value}, "numbers":
+        [one per run], "mean": ..., "std": ...}`, "std" None of a single run. A row without numbers is left out; one
+        row at least has some. The first swept key is the horizontal axis, further ones make a line each.
+    """
+    rows = [row for row in rows if row["numbers"]]
+    key, *others = rows[0]["values"]
+    places = {value: place for place, value in enumerate(sorted({row["values"][key] for row in rows}))}
+    lines: dict[str, list] = {}
+    for row in rows:
+        lines.setdefault(", ".join(f"{other} = {row['values'][other]:g}" for other in others), []).append(row)
+    colours = canvas.line_colours(len(lines))
+    figure = Figure(figsize=(5.2, 3.8), layout="constrained")
+    axes = figure.subplots()
+    for index, (label, line) in enumerate(lines.items()):
+        shift = 0.12 * (index - (len(lines) - 1) / 2)  # so that spreads do not cover each other
+        at = [places[row["values"][key]] + shift for row in line]
+        spread = [row["std"] or 0.0 for row in line]
+        style = {"color": colours[index], "capsize": 3, "linewidth": 1.2}
+        axes.errorbar(at, [row["mean"] for row in line], spread, fmt="o-", label=label, **style)
+        for place, row in zip(at, line, strict=True):
+            places_of_runs = [place] * len(row["numbers"])
+            axes.plot(places_of_runs, row["numbers"], "x", color=colours[index], alpha=0.6, markersize=5)
+    axes.set_xticks(list(places.values()), [f"{value:g}" for value in places])
+    axes.set(xlabel=_SYMBOLS.get(key, key), ylabel=metric)
+    axes.set_title(f"{title}: mean ± standard deviation over seeds", fontsize=11)
+    axes.grid(color="0.9")
+    axes.spines[["top", "right"]].set_visible(False)
+    if others:
+        axes.legend(fontsize=9)
+    canvas.save(figure, path)
