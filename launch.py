@@ -1,6 +1,5 @@
-"""python launch.py --config=configs/FILE.py:TASK --workdir=runs/NAME --config.KEY=VALUE"""
+"""python launch.py --config=configs/FILE.py:TASK,ALGORITHM,VARIANT --workdir=runs/NAME --config.KEY=VALUE"""
 
-import os
 import re
 import sys
 import traceback
@@ -9,13 +8,11 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from bdpo_jax import devices, training
-from bdpo_jax.types import UserError
+from bdpo_jax.errors import NonFinite, Stopped, UserError
 
 _DEFAULT = "--config=configs/synthetic2d.py"
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file and its argument; default: the 2D quick start.")
-_WORKDIR = flags.DEFINE_string(
-    "workdir", "", "Directory; default: runs/TASK-seedSEED, of several members runs/TASK-members. A run there goes on."
-)
+_WORKDIR = flags.DEFINE_string("workdir", "", "Directory; a run there goes on. Default: runs/ and what tells the run.")
 _DISTRIBUTED = flags.DEFINE_bool("distributed", False, "This process is one of a job's; the cluster says which.")
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of the first process, where no cluster says it.")
 _PROCESSES = flags.DEFINE_integer("processes", None, "How many processes the job has.")
@@ -45,38 +42,25 @@ def main(argv):
         sys.exit(f"Error: the argument {argv[1]!r} is unknown; settings are given as --config.KEY=VALUE.")
     logging.set_verbosity(logging.WARNING)
     config = _CONFIG.value
-    several = config.seeds or any(values for values in config.sweep.values())
-    name = f"{config.task.replace('/', '-')}-{'members' if several else f'seed{config.seed}'}"
-    workdir = _WORKDIR.value or f"runs/{name}"
-    joined = False
+    workdir = _WORKDIR.value or training.default_workdir(config)
+    joined = bool(_DISTRIBUTED.value or _COORDINATOR.value)
     try:
-        if _DISTRIBUTED.value or _COORDINATOR.value:
-            devices.join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
-            joined = True
-        results = training.run(config, workdir)
-    except (UserError, training.NonFinite) as error:
         if joined:
-            leave(f"Error: {error}")
-        sys.exit(f"Error: {error}")
-    except training.Stopped as stop:
-        devices.say(
-            f"Stopped by {stop}; everything is saved. To continue: run the same command again.", file=sys.stderr
-        )
+            devices.join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+        results = training.run(config, workdir)
+    except (UserError, NonFinite) as error:
+        devices.leave(f"Error: {error}") if joined else sys.exit(f"Error: {error}")
+    except Stopped as stop:
+        devices.say(f"Stopped by {stop}; everything is saved. To go on: run the same command again.", file=sys.stderr)
         return stop.code
     except Exception:
         if joined:
-            leave(traceback.format_exc())
+            devices.leave(traceback.format_exc())
         raise
     devices.say(f"{results['summary']}\nResults: {workdir}/results.json")
     if results["picture"]:
         devices.say(f"Picture: {results['picture']}")
     return 0
-
-
-def leave(text: str):
-    """Ends a process of a job at once: an orderly end would wait for the others, and they for this one."""
-    print(text, file=sys.stderr, flush=True)
-    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from bdpo_jax.types import UserError
+from bdpo_jax.errors import UserError
 from bdpo_jax.workdir import plain, writing
 
 

@@ -1,9 +1,10 @@
-"""Devices and processes: one mesh over all of them, members first and then the batch; the first process writes."""
+"""Devices and processes: one mesh over all of them, runs first and then the batch; the first process writes."""
 
 import inspect
 import math
 import os
 import pickle
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -13,9 +14,9 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from bdpo_jax.types import Stopped, UserError
+from bdpo_jax.errors import Stopped, UserError
 
-MEMBER, BATCH = "member", "batch"
+RUN, BATCH = "run", "batch"
 PATIENCE = 30  # seconds without a sign of life after which a process counts as dead
 
 
@@ -45,12 +46,12 @@ def join(coordinator: str | None = None, processes: int | None = None, process: 
         ) from error
 
 
-def make_mesh(members: int, batch_size: int, limit: int = 0) -> Mesh | None:
-    """Returns the mesh of axes (member, batch), or None for a single device.
+def make_mesh(runs: int, batch_size: int, limit: int = 0) -> Mesh | None:
+    """Returns the mesh of axes (run, batch), or None for a single device.
 
     Args:
-      members: runs side by side; they are spread first, as far as they divide evenly.
-      batch_size: of an update; what devices the members leave share it.
+      runs: how many train side by side; they are spread first, as far as they divide evenly.
+      batch_size: of an update; the devices that the runs leave share it.
       limit: of devices, of a single process; 0: all.
 
     Raises:
@@ -64,21 +65,21 @@ def make_mesh(members: int, batch_size: int, limit: int = 0) -> Mesh | None:
     found = found[: limit or None]
     if len(found) == 1:
         return None
-    rows = math.gcd(len(found), members)
+    rows = math.gcd(len(found), runs)
     columns = len(found) // rows
     if batch_size % columns:
         raise UserError(
             f"config.batch_size is {batch_size}, which {columns} devices cannot share evenly; give a multiple of "
             f"{columns}, or config.devices=1."
         )
-    return Mesh(np.array(found).reshape(rows, columns), (MEMBER, BATCH))
+    return Mesh(np.array(found).reshape(rows, columns), (RUN, BATCH))
 
 
-def place(tree: Any, mesh: Mesh | None, members: bool = False) -> Any:
-    """Puts host arrays on every device of the mesh; with `members`, leading axes are spread over its members."""
+def place(tree: Any, mesh: Mesh | None, stacked: bool = False) -> Any:
+    """Puts host arrays on every device of the mesh; leading axes of `stacked` ones are spread over its runs."""
     if mesh is None:
         return jax.tree.map(jnp.array, tree)
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec(MEMBER) if members else PartitionSpec()))
+    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec(RUN) if stacked else PartitionSpec()))
 
 
 def constrain(tree: Any, mesh: Mesh | None, *axes: str) -> Any:
@@ -126,6 +127,12 @@ def say(text: str, **options) -> None:
         print(text, flush=True, **options)
 
 
+def leave(text: str) -> None:
+    """Ends a process of a job at once: an orderly end would wait for the others, and they for this one."""
+    print(text, file=sys.stderr, flush=True)
+    os._exit(1)
+
+
 def shared(function: Callable[[], Any], owner: int = 0) -> Any:
     """Returns `function()` of one process in all of them, which must all call this; its errors, too.
 
@@ -153,3 +160,8 @@ def agreed(number: int) -> int:
     if jax.process_count() == 1:
         return number
     return int(np.max(multihost_utils.process_allgather(np.int32(number))))
+
+
+def size_of(tree: Any) -> int:
+    """Returns the bytes of a tree's arrays."""
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))

@@ -16,8 +16,7 @@ from flax import struct
 Predict = Callable[[jax.Array, jax.Array], jax.Array]
 
 
-@struct.dataclass
-class NoiseSchedule:
+class NoiseSchedule(struct.PyTreeNode):
     """The schedule as arrays `[N + 1]`; index 0 is the identity (`beta_0 = 0`, `abar_0 = 1`).
 
     Attributes:

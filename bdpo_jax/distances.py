@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from bdpo_jax.types import UserError
+from bdpo_jax.errors import UserError
 
 _CHUNK = 256  # rows of a distance matrix held at once: 20 MB against 10,000 points
 _DIRECTIONS = 20  # projected at once: POT then holds 42 MB for two sets of 10,000 points

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from bdpo_jax import devices, envs
-from bdpo_jax.types import UserError
+from bdpo_jax.errors import UserError
 
 _step_key = jax.jit(jax.random.fold_in)
 

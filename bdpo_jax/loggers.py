@@ -13,7 +13,7 @@ from typing import Protocol
 import jax
 from tqdm import tqdm
 
-from bdpo_jax.types import UserError
+from bdpo_jax.errors import UserError
 from bdpo_jax.workdir import replacing, writing
 
 
@@ -172,7 +172,7 @@ class WandbLogger:
             dir=os.fspath(directory),
             id=run_id,
             resume="allow",
-            reinit="create_new",  # members of a group are open at the same time
+            reinit="create_new",  # runs of a group are open at the same time
         )
         # The client's own counter cannot go back to the checkpoint that a killed run continues from.
         self._run.define_metric("*", step_metric="step")
@@ -190,17 +190,16 @@ class ProgressBar:
     Where the stream is no terminal: one line per tenth of the way, or per five minutes.
     """
 
-    def __init__(self, total: int, description: str, initial: int = 0, show: Sequence[str] = (), file=None):
+    def __init__(self, total: int, description: str, initial: int = 0, file=None):
         """
         Args:
           total: the step at which the bar is full.
-          description: stands before the bar.
+          description: stands before the bar, the losses behind it.
           initial: the step at which this process starts.
-          show: names of the scalars to show behind the bar, where written.
           file: stream, standard error where None.
         """
         self._file = sys.stderr if file is None else file
-        self._total, self._description, self._show = total, description, show
+        self._total, self._description = total, description
         self._bar = None
         if self._file.isatty():
             self._bar = tqdm(
@@ -211,8 +210,8 @@ class ProgressBar:
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
         """Moves the bar to `step`, a number that never passes `total`; scores may come late, for an earlier one."""
-        shown = ", ".join(f"{name} {float(scalars[name]):.4g}" for name in self._show if name in scalars)
-        self._shown = shown or self._shown
+        shown = [f"{name} {float(value):.4g}" for name, value in scalars.items() if name.endswith("_loss")]
+        self._shown = ", ".join(shown[:3]) or self._shown
         if self._bar is not None:
             self._bar.set_postfix_str(self._shown, refresh=False)
             self._bar.update(max(step - self._bar.n, 0))

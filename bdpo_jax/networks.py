@@ -1,6 +1,5 @@
-"""Networks: the noise predictor `eps(s, a^n, n)` and the ensembles `Q(s, a)` and `V(s, a^n, n)`."""
+"""Networks: the noise predictor `eps(s, a^n, n)` and a member of the ensembles `Q(s, a)` and `V(s, a^n, n)`."""
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-TURNS_FROM = 3e7  # multiply-adds of one member's forward pass, see `_take_turns`
 TIME_WIDTH = 64  # width of the sinusoidal embedding and of what the time network returns
 
 
@@ -142,63 +140,28 @@ def v_network(widths: Sequence[int], steps: int, dtype=jnp.float32) -> Network:
     return Network(widths=tuple(widths), outputs=1, steps=steps, time_width=2 * TIME_WIDTH, dtype=dtype)
 
 
-def init_ensemble(network: Network, key: jax.Array, members: int, *inputs: jax.Array):
-    """Returns parameters whose leaves have a leading axis `members`, each member from its own key."""
-    return jax.lax.map(lambda k: network.init(k, *inputs), jax.random.split(key, members))
+class MLP(nn.Module):
+    """A plain MLP on the concatenation of its inputs: hidden layers with an activation, one dense output layer.
 
-
-def apply_ensemble(network: Network, params, *inputs: jax.Array) -> jax.Array:
-    """Returns the members' scalar outputs `[members, ...]` on shared inputs."""
-    return jax.vmap(lambda p: network.apply(p, *inputs)[..., 0])(params)
-
-
-def _take_turns(params: Any, rows: int) -> bool:
-    """Whether the members run one after another: large ones on a CPU, `rows` inputs each.
-
-    There a batched product over members runs at less than half the rate of a plain one, which small ones cannot reach.
+    Attributes:
+      widths: of the hidden layers.
+      outputs: width of the output.
+      activation: of the hidden layers.
+      layer_norm: whether hidden layers are normalised before their activation.
     """
-    leaves = jax.tree.leaves(params)
-    work = rows * sum(leaf.size for leaf in leaves) / len(leaves[0])
-    return jax.default_backend() == "cpu" and work >= TURNS_FROM
 
+    widths: Sequence[int]
+    outputs: int
+    activation: Callable[[jax.Array], jax.Array] = nn.relu
+    layer_norm: bool = False
 
-def each_member(function: Callable[[Any], Any], params: Any, rows: int) -> Any:
-    """Returns `function` of each member's parameters, results stacked; in turns where that is faster.
-
-    Args:
-      function: what to do with one member; what it returns is all that is kept of it, so take gradients inside.
-      params: of the ensemble, leaves `[members, ...]`.
-      rows: how many inputs a member has.
-    """
-    return jax.lax.map(function, params) if _take_turns(params, rows) else jax.vmap(function)(params)
-
-
-def apply_frozen(network: Network, params, observations: jax.Array, actions: jax.Array, *n: jax.Array) -> jax.Array:
-    """`apply_ensemble` of members that are not trained here: a gradient reaches the actions alone.
-
-    In turns, where they take them, a member leaves its slopes in the actions, a number for each, where it would have to
-    keep its hidden layers or compute them again.
-    """
-    if _take_turns(params, np.prod(actions.shape[:-1])):
-        return _in_turns(network, params, observations, actions, n)
-    return apply_ensemble(network, *jax.lax.stop_gradient((params, observations)), actions, *n)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _in_turns(network, params, observations, actions, n):
-    return jax.lax.map(lambda p: network.apply(p, observations, actions, *n)[..., 0], params)
-
-
-def _in_turns_forward(network, params, observations, actions, n):
-    def member(p):
-        values, pull = jax.vjp(lambda a: network.apply(p, observations, a, *n)[..., 0], actions)
-        return values, pull(jnp.ones_like(values))[0]  # a value depends on its own row's action alone
-
-    return jax.lax.map(member, params)
-
-
-def _in_turns_backward(network, slopes, cotangents):
-    return None, None, jnp.einsum("k...,k...a->...a", cotangents, slopes), None
-
-
-_in_turns.defvjp(_in_turns_forward, _in_turns_backward)
+    @nn.compact
+    def __call__(self, *inputs: jax.Array) -> jax.Array:
+        """Returns `[..., outputs]` for inputs `[..., width]` whose leading axes broadcast against each other."""
+        shape = jnp.broadcast_shapes(*(x.shape[:-1] for x in inputs))
+        x = jnp.concatenate([jnp.broadcast_to(x, (*shape, x.shape[-1])) for x in inputs], axis=-1)
+        for i, width in enumerate(self.widths):
+            x = nn.Dense(width, kernel_init=kernel_init, name=f"hidden_{i}")(x)
+            x = nn.LayerNorm(name=f"norm_{i}")(x) if self.layer_norm else x
+            x = self.activation(x)
+        return nn.Dense(self.outputs, kernel_init=kernel_init, name="output")(x)

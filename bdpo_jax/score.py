@@ -1,4 +1,4 @@
-"""python -m bdpo_jax.score WORKDIR [--episodes 20] [--backend mujoco] [--policy actor] [--candidates 10] [--seed 0]
+"""python -m bdpo_jax.score WORKDIR [--episodes 20] [--backend mujoco] [--policy policy] [--candidates 10] [--seed 0]
 
 Scores the policy of a run by whole episodes, whose starts and noise `--seed` decides: return and normalised score with
 95% bootstrap intervals, and what the simulation cost.
@@ -10,9 +10,9 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from bdpo_jax import envs, evaluation, suites
-from bdpo_jax.deployment import load_policy
-from bdpo_jax.types import UserError
+from bdpo_jax import envs, evaluation, tasks
+from bdpo_jax.errors import UserError
+from bdpo_jax.policy import load_policy
 from bdpo_jax.workdir import read_config
 
 
@@ -23,19 +23,19 @@ def score(workdir: str, episodes: int, seed: int, policy: str, candidates: int |
       UserError: no run or checkpoint there, or its task has no environment.
     """
     config = SimpleNamespace(**read_config(workdir))
-    if backend and config.suite != "d4rl":
+    if backend and config.family != "d4rl":
         raise UserError(f"{config.task} has no other backend; leave --backend out.")
     config.backend = backend or getattr(config, "backend", "mujoco")
-    make = suites.environment(config)
+    make = tasks.environment(config)
     if make is None:
         raise UserError(f"The run in {workdir} has no environment to be scored in.")
     act = load_policy(workdir, step, candidates, policy)
     found = evaluation.evaluate(act, make, episodes, seed)
-    where = f"{config.task} ({config.backend})" if config.suite == "d4rl" else config.env or config.task
+    where = f"{config.task} ({config.backend})" if config.family == "d4rl" else config.env or config.task
     lines = [f"{policy} of {workdir} in {where}, {episodes} episodes, seed {seed}"]
     low, high = evaluation.bootstrap_interval(found.returns)
     lines.append(f"return {found.returns.mean():.2f}, 95% interval {low:.2f} to {high:.2f}")
-    scores = suites.normalize(config, found.returns)
+    scores = tasks.normalize(config, found.returns)
     if scores is not None:
         low, high = evaluation.bootstrap_interval(scores)
         lines.append(f"normalized score {scores.mean():.1f}, 95% interval {low:.1f} to {high:.1f}")
@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("workdir", help="directory of a run")
     parser.add_argument("--episodes", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0, help="of start states and of the policy's noise")
-    parser.add_argument("--policy", default="actor", choices=("actor", "behavior"))
+    parser.add_argument("--policy", default="policy", help="policy, behavior, or another that the algorithm has")
     parser.add_argument("--candidates", type=int, help="actions drawn, of which Q picks one; default: the run's own")
     parser.add_argument("--backend", default="", choices=("", *envs.BACKENDS), help="default: the run's own")
     parser.add_argument("--step", type=int, help="which kept checkpoint; default: the latest")

@@ -1,89 +1,156 @@
-"""What a config may hold: values that make sense together, and keys in which a resumed run may differ."""
+"""Settings as fields of dataclasses: each is written once, with its default, its range and what it means.
 
-from bdpo_jax.types import UserError
+    @dataclasses.dataclass(frozen=True)
+    class Static:
+        diffusion_steps: int = number(5, "N [T2]", least=1)
 
-# Budgets and intervals; everything else defines the run.
-MAY_CHANGE = (
-    "pretrain_steps",
-    "train_steps",
-    "evaluate_every",
-    "eval_episodes",
-    "final_episodes",
-    "log_every",
-    "checkpoint_every",
-    "keep_checkpoints",
-    "compilation_cache",
-    "devices",
-    "members_at_once",
-    "dataset_path",
-    "dataset_memory",
-    "mirrors",
-    "wandb",
-)
+A config is flat and is made from several such classes, none of which share a name. Sources are named in the text:
+[T2], [T3] the paper's tables, [rel] what the authors released with their code, [ours].
+"""
 
-_POSITIVE = (
-    "actor_samples",
-    "actor_update_interval",
-    "greedy_candidates",
-    "diffusion_steps",
-    "ensemble_size",
-    "batch_size",
-    "clip_norm",
-    "evaluate_every",
-    "eval_episodes",
-    "log_every",
-    "checkpoint_every",
-    "keep_checkpoints",
-)
-_NOT_NEGATIVE = (
-    "eta",
-    "rho",
-    "behavior_lr",
-    "actor_lr",
-    "value_lr",
-    "pretrain_steps",
-    "train_steps",
-    "value_warmup_steps",
-    "final_episodes",
-    "members_at_once",
-    "seed",
-    "devices",
-    "value_decay_steps",
-)
+import dataclasses
+import difflib
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from bdpo_jax.errors import UserError
 
 
-def check_config(config) -> None:
-    """Raises a `UserError` that names the first key whose value makes no sense."""
-    for name in _POSITIVE:
-        _require(config[name] > 0, name, config[name], "a positive number")
-    for name in _NOT_NEGATIVE:
-        _require(config[name] >= 0, name, config[name], "zero or more")
-    for name in ("discount", "ema_rate"):
-        _require(0 <= config[name] <= 1, name, config[name], "between 0 and 1")
-    horizon = config.actor_decay_steps
-    _require(horizon >= -1, "actor_decay_steps", horizon, "a number of actor updates, 0 or -1")
-    known = ("lcb", "min", "mean")
-    _require(config.aggregation in known, "aggregation", config.aggregation, f"one of {', '.join(known)}")
-    types = ("float32", "bfloat16")
-    _require(config.dtype in types, "dtype", config.dtype, f"one of {', '.join(types)}")
-    places = ("auto", "device", "host")
-    _require(config.dataset_memory in places, "dataset_memory", config.dataset_memory, f"one of {', '.join(places)}")
-    for name in ("actor_widths", "value_widths"):
-        _require(len(config[name]) > 0 and min(config[name]) > 0, name, config[name], "a tuple of positive widths")
-    seeds = tuple(config.seeds)
-    whole = all(isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0 for seed in seeds)
-    _require(
-        whole and len(set(seeds)) == len(seeds), "seeds", seeds, "a tuple of different whole numbers, none below 0"
-    )
-    for name, values in config.sweep.items():
-        numbers = all(isinstance(value, int | float) and value >= 0 for value in values)
-        _require(numbers and len(set(values)) == len(values), f"sweep.{name}", values, "a tuple of different numbers")
-    if config.stratified:
-        enough = config.batch_size >= config.diffusion_steps
-        wanted = f"at least diffusion_steps ({config.diffusion_steps}) unless stratified=False"
-        _require(enough, "batch_size", config.batch_size, wanted)
+def number(default, about: str, *, least=None, most=None, above=None, may_change: bool = False) -> Any:
+    """A field that holds a number.
+
+    Args:
+      default: its value; an int holds whole numbers only.
+      about: what it means, its unit and its source.
+      least, most: the smallest and largest value allowed.
+      above: what it must exceed.
+      may_change: whether a run that goes on may have another value.
+    """
+    limits = {"least": least, "most": most, "above": above}
+    return dataclasses.field(default=default, metadata={"about": about, "may_change": may_change, **limits})
 
 
-def _require(holds: bool, name: str, value, wanted: str) -> None:
-    if not holds:
-        raise UserError(f"config.{name} is {value!r}; it must be {wanted}.")
+def choice(default: str, others: Iterable[str], about: str, *, may_change: bool = False) -> Any:
+    """A field that holds one of some names."""
+    metadata = {"about": about, "may_change": may_change, "among": (default, *others)}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def anything(default, about: str, *, may_change: bool = False) -> Any:
+    """A field without a range: text, a switch, or what is checked where it is used."""
+    return dataclasses.field(default=default, metadata={"about": about, "may_change": may_change})
+
+
+def widths(default: tuple[int, ...], about: str) -> Any:
+    """A field that holds the widths of hidden layers."""
+    return dataclasses.field(default=default, metadata={"about": about, "may_change": False, "widths": True})
+
+
+def fields_of(*owners) -> Iterator[dataclasses.Field]:
+    """The fields with a default of dataclasses, and of algorithms: modules with `Static`, `Hyper` and `Budget`."""
+    for owner in owners:
+        if hasattr(owner, "Static"):
+            yield from fields_of(owner.Static, owner.Hyper, owner.Budget)
+        else:
+            yield from (field for field in dataclasses.fields(owner) if field.default is not dataclasses.MISSING)
+
+
+def make(*owners, **changes) -> ConfigDict:
+    """Returns the defaults of all owners with some changes, and `sweep`, which has a key for each swept number.
+
+    Args:
+      owners: dataclasses, or algorithms (modules of `bdpo_jax.agents`).
+      changes: values of some keys.
+
+    Raises:
+      UserError: a changed key does not exist; the message names the nearest one.
+    """
+    values: dict[str, Any] = {}
+    for field in fields_of(*owners):
+        if field.name in values:
+            raise ValueError(f"Two classes have a setting {field.name}; names must differ.")
+        values[field.name] = field.default
+    config = ConfigDict(values)
+    swept = [field.name for owner in owners if hasattr(owner, "Hyper") for field in fields_of(owner.Hyper)]
+    if swept:
+        config.sweep = ConfigDict({name: () for name in swept})
+    update(config, changes)
+    return config
+
+
+def update(config: ConfigDict, changes: dict[str, Any]) -> None:
+    """Sets keys of a config that exist.
+
+    Raises:
+      UserError: a key does not exist, or its value has another type.
+    """
+    for name, value in changes.items():
+        if name not in config:
+            nearest = difflib.get_close_matches(name, list(config), n=1, cutoff=0.0)[0]
+            raise UserError(f"There is no config key {name!r}; the nearest known one is {nearest!r}.")
+        try:
+            config[name] = value
+        except TypeError as error:
+            raise UserError(f"config.{name} is {value!r}; it must be a {type(config[name]).__name__}.") from error
+
+
+def check(config, *owners) -> None:
+    """Raises a `UserError` that names the first key whose value is outside its range."""
+    for field in fields_of(*owners):
+        wanted = _violated(config[field.name], field.metadata)
+        if wanted:
+            raise UserError(f"config.{field.name} is {config[field.name]!r}; it must be {wanted}.")
+
+
+def _violated(value, rule) -> str | None:
+    """What a value should be, where it is not."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "a finite number"
+    if rule.get("least") is not None and value < rule["least"]:
+        return "zero or more" if rule["least"] == 0 else f"{rule['least']} or more"
+    if rule.get("above") is not None and value <= rule["above"]:
+        return f"more than {rule['above']}"
+    if rule.get("most") is not None and value > rule["most"]:
+        return f"at most {rule['most']}"
+    if "among" in rule and value not in rule["among"]:
+        return f"one of {', '.join(rule['among'])}"
+    if "widths" in rule and not (value and all(isinstance(width, int) and width > 0 for width in value)):
+        return "a tuple of positive widths"
+    return None
+
+
+def changeable(*owners) -> tuple[str, ...]:
+    """The keys in which a run that goes on may differ from its beginning."""
+    return tuple(field.name for field in fields_of(*owners) if field.metadata.get("may_change"))
+
+
+def read(owner: type, config, **known) -> Any:
+    """Returns an owner's dataclass from a config, or from any object with attributes.
+
+    What the object lacks has its default, so that a config written by an older version can be read. Lists become
+    tuples, so that a static part is hashable.
+
+    Args:
+      owner: the dataclass.
+      config: the object.
+      known: fields that are not read from the config.
+    """
+    values = {field.name: getattr(config, field.name, field.default) for field in fields_of(owner)} | known
+    return owner(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+
+def read_traced(owner: type, config, **known) -> Any:
+    """`read` with every value as a float32 scalar: numbers whose change never recompiles."""
+    found = read(owner, config, **known)
+    return owner(**{field.name: jnp.float32(getattr(found, field.name)) for field in dataclasses.fields(owner)})
+
+
+def describe(config, *owners) -> str:
+    """Returns a line for each setting: its name, its value and what it means."""
+    rows = [(field.name, repr(config[field.name]), field.metadata.get("about", "")) for field in fields_of(*owners)]
+    name_width, value_width = (max(len(row[i]) for row in rows) for i in (0, 1))
+    return "\n".join(f"{name:{name_width}}  {value:{min(value_width, 24)}}  {about}" for name, value, about in rows)

@@ -1,28 +1,10 @@
 """The types that every room shares."""
 
-import signal
-
 import jax
 from flax import struct
 
 
-class UserError(ValueError):
-    """Something the user can mend; the message is one sentence: what is wrong, where, what to do."""
-
-
-class Stopped(Exception):
-    """A stop signal, taken at a safe point; `code` is the exit status that batch systems expect."""
-
-    def __init__(self, number: int):
-        super().__init__(number)
-        self.code = 128 + number
-
-    def __str__(self) -> str:
-        return signal.Signals(self.args[0]).name
-
-
-@struct.dataclass
-class Batch:
+class Batch(struct.PyTreeNode):
     """Transitions `(s, a, r, s', d)`, float32.
 
     Attributes:

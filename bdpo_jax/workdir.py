@@ -8,14 +8,13 @@ import math
 import os
 import socket
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import filelock
 import numpy as np
 
-from bdpo_jax import devices
-from bdpo_jax.types import UserError
+from bdpo_jax.errors import UserError
 
 CONFIG_FILE = "config.json"
 LOCK_FILE = ".lock"
@@ -293,12 +292,3 @@ class Workdir:
 
     def __exit__(self, *_) -> None:
         self.close()
-
-
-@contextlib.contextmanager
-def held(path: str | os.PathLike, config, may_change: Collection[str] = ()) -> Iterator[Callable[[], None]]:
-    """Holds a `Workdir` in the first process of a job, while the block runs in all; gives its `accept`."""
-    with contextlib.ExitStack() as stack:
-        found = []
-        devices.shared(lambda: found.append(stack.enter_context(Workdir(path, config, may_change))))
-        yield lambda: found[0].accept() if found else None

@@ -9,44 +9,46 @@ import argparse
 import json
 import os
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 
 def measure(config, observation_dim: int, action_dim: int, seeds: int, together: bool, limit: int, repeats: int):
-    """The median seconds of an update of all seeds, with its spread, and the megabytes of a state."""
+    """The median seconds of an update of all seeds, with its spread, and the megabytes of a state.
+
+    Args:
+      config: of the runs, which differ in their seeds.
+      observation_dim, action_dim: widths.
+      seeds: how many runs.
+      together: whether one program trains all of them, instead of one each in threads.
+      limit: of devices.
+      repeats: chunks timed.
+    """
     import jax
     import numpy as np
 
-    from bdpo_jax import chunks, devices, loop
+    from bdpo_jax import devices
     from bdpo_jax.agents import bdpo
     from bdpo_jax.data.dataset import Dataset
+    from bdpo_jax.training import engine
+    from bdpo_jax.training.schedule import Chunk
+    from bdpo_jax.training.sources import OnDevice
     from benchmarks import step
 
     mesh = devices.make_mesh(seeds, config.batch_size, limit)
     batch = step.make_batch(observation_dim, action_dim, 100_000)
-    dataset = devices.place(Dataset(**{name: np.asarray(getattr(batch, name)) for name in vars(batch)}), mesh)
-    states = [jax.device_get(bdpo.init(config, jax.random.key(i), observation_dim, action_dim)) for i in range(seeds)]
-    keys = [jax.random.key(i) for i in range(seeds)]
-    megabytes = loop.megabytes(states[0])
-    if together:
-        states = [devices.place(jax.tree.map(lambda *leaves: np.stack(leaves), *states), mesh, members=True)]
-        keys = [jax.numpy.stack(keys)]
-    else:
-        states = [devices.place(state, mesh) for state in states]
+    source = OnDevice(Dataset(**{name: np.asarray(getattr(batch, name)) for name in vars(batch)}), mesh)
+    keys = {str(seed): jax.random.key(seed) for seed in range(seeds)}
+    states = {name: bdpo.init(config, key, observation_dim, action_dim) for name, key in keys.items()}
+    megabytes = 1e-6 * devices.size_of(states["0"])
+    runs = (engine.Stacked if together else engine.Separate)(states, keys, source, config.batch_size, mesh)
     length = config.actor_update_interval * (1 if jax.default_backend() == "cpu" else 40)
-
-    def train(i):
-        sizes = (0, length, 0, config.batch_size)
-        states[i], metrics = chunks.train(states[i], dataset, keys[i], *sizes, members=together, mesh=mesh)
-        return jax.device_get(metrics)
-
-    with ThreadPoolExecutor(min(len(keys), devices.processors())) as workers:
-        train(0)
-        list(workers.map(train, range(len(keys))))
-        times = [step.seconds_of(lambda: list(workers.map(train, range(len(keys))))) for _ in range(repeats)]
+    chunk = Chunk(bdpo.phases(config)[-1], 0, length, delayed=True)
+    for _ in range(2):  # compilation, and the threads
+        runs.advance(chunk, None)
+    times = [step.seconds_of(lambda: runs.advance(chunk, None)) for _ in range(repeats)]
+    runs.close()
     seconds, spread = step.spread(times)
     return seconds / length, spread / length, megabytes
 
@@ -74,11 +76,11 @@ def main() -> None:
             one = None
             for count in options.devices:
                 for seeds in options.seeds:
-                    ways = [True] if seeds == 1 or count > 1 or jax.default_backend() != "cpu" else [False, True]
+                    both = count == 1 and jax.default_backend() == "cpu"
+                    ways = [False] if seeds == 1 else [False, True] if both else [True]
                     for together in ways:
                         config = make_config()
                         config.update({"batch_size": batch, "dtype": dtype})
-                        config.value_warmup_steps = 0
                         sizes = (observation_dim, action_dim, seeds, together, count, options.repeats)
                         seconds, spread, megabytes = measure(config, *sizes)
                         one = one or seconds
@@ -88,7 +90,7 @@ def main() -> None:
                             "batch": batch,
                             "devices": count,
                             "seeds": seeds,
-                            "members": "vmapped" if together else "in threads",
+                            "runs": "stacked" if together else "separate",
                             "updates_per_second_of_each": round(1 / seconds, 2),
                             "ms": round(1e3 * seconds, 2),
                             "spread_ms": round(1e3 * spread, 2),

@@ -25,7 +25,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bdpo_jax import loop  # noqa: E402
+from bdpo_jax import devices  # noqa: E402
 from bdpo_jax.agents import bdpo, common  # noqa: E402
 from bdpo_jax.networks import mish  # noqa: E402
 from bdpo_jax.types import Batch  # noqa: E402
@@ -149,9 +149,8 @@ def measure(function, state, batch, evaluations: list[work.Evaluation], optimize
     return {
         "compile_s": round(compile_seconds, 2),
         "times": times[1:],  # the first round warms up
-        "peak_mb": round(
-            (peak - memory.alias_size_in_bytes - 1e6 * loop.megabytes(batch)) / 2**20, 1
-        ),  # but the batches
+        # But the batches.
+        "peak_mb": round((peak - memory.alias_size_in_bytes - devices.size_of(batch)) / 2**20, 1),
     }
 
 

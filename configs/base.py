@@ -1,17 +1,64 @@
-"""What the config files share: the defaults of `bdpo_jax/defaults.py`, and the reading of their argument."""
+"""What the config files share: reading "TASK,ALGORITHM,VARIANT", and composing a config from its parts."""
 
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from bdpo_jax import settings
+from bdpo_jax.agents import AGENTS
 from bdpo_jax.data.dataset import unknown_name
-from bdpo_jax.defaults import get_config
+from bdpo_jax.data.options import Data
+from bdpo_jax.training.options import Training
+from configs import methods
 
-__all__ = ["get_config", "nearest", "task_and_variant"]
+
+class Choice(NamedTuple):
+    """What the argument of a config file asks for."""
+
+    task: str
+    agent: str
+    variant: str
 
 
-def task_and_variant(arg: str | None, default: str, variants: tuple[str, ...]) -> tuple[str, str]:
-    """Returns (task, variant) from "TASK", "TASK,VARIANT" or ""; the first of `variants` is the default one."""
-    task, _, variant = (arg or default).partition(",")
-    task = task or default
-    variant = variant or variants[0]
-    return task, nearest("variant", variant, variants)
+def read(argument: str | None, default: str, variants: Sequence[str]) -> Choice:
+    """Returns what "TASK", "TASK,ALGORITHM", "TASK,VARIANT" or "TASK,ALGORITHM,VARIANT" names.
+
+    Args:
+      argument: the text; "": the default task.
+      default: the task.
+      variants: those of the file; the first is the default one.
+
+    Raises:
+      UserError: a word is neither an algorithm nor a variant.
+    """
+    task, *words = (argument or default).split(",")
+    agent, variant = Training.agent, variants[0]
+    for word in words:
+        if word in AGENTS:
+            agent = word
+        else:
+            variant = nearest("algorithm or variant", word, [*AGENTS, *variants])
+    return Choice(task or default, agent, variant)
+
+
+def compose(choice: Choice, family: str, values: Mapping[str, Any], by_variant: Mapping[str, Mapping] | None = None):
+    """Returns the config of a task: defaults, what the family says, then the algorithm's own values.
+
+    Args:
+      choice: of `read`.
+      family: kind of task.
+      values: of the trainer and of the data.
+      by_variant: more of those, by variant.
+    """
+    config: ConfigDict = settings.make(Training, Data, AGENTS[choice.agent])
+    settings.update(config, {"agent": choice.agent, "family": family, "task": choice.task, **values})
+    settings.update(config, (by_variant or {}).get(choice.variant, {}))
+    for pattern, row in methods.TABLES[choice.agent]:
+        if re.fullmatch(pattern, f"{family}/{choice.task},{choice.variant}"):
+            settings.update(config, row)
+    return config
 
 
 def nearest(kind: str, name: str, known) -> str:

@@ -10,31 +10,16 @@ behavior model collides in 39 to 47% of its episodes. Two and a half minutes on 
 from configs import base
 
 
-def get_config(arg: str = "pointmass"):
-    """Returns the config of the point mass, the only task here."""
-    base.nearest("point mass task", arg or "pointmass", ("pointmass",))
-    c = base.get_config()
-    c.suite = "pointmass"
-    c.task = "pointmass"
-    c.dataset_size = 750
-    c.discount = 0.97
-    c.eta = 0.1
-    c.actor_samples = 2
-    c.greedy_candidates = 4  # few enough to leave both ways round their share
-    c.diffusion_steps = 10
-    c.actor_widths = (64,) * 3
-    c.value_widths = (64,) * 3
-    c.ensemble_size = 4
-    c.batch_size = 128
-    c.behavior_lr = 1e-3
-    c.actor_lr = 1e-3
-    c.value_lr = 1e-3
-    c.ema_rate = 0.02
-    c.pretrain_steps = 5_000
-    c.train_steps = 8_000
-    c.value_warmup_steps = 2_000
-    c.eval_episodes = 100
-    c.evaluate_every = 8_000
-    c.log_every = 500
-    c.checkpoint_every = 2_000
-    return c
+def get_config(argument: str = ""):
+    """Returns the config of the point mass, the only task here: "[pointmass][,ALGORITHM]"."""
+    choice = base.read(argument, "pointmass", ("released",))
+    base.nearest("point mass task", choice.task, ("pointmass",))
+    values = {
+        "dataset_size": 750,
+        "batch_size": 128,
+        "eval_episodes": 100,
+        "evaluate_every": 8_000,
+        "log_every": 500,
+        "checkpoint_every": 2_000,
+    }
+    return base.compose(choice, "pointmass", values)

@@ -13,42 +13,11 @@ two cores of an AMD EPYC (jax 0.10.2). The paper's sizes have not been run.
 
 from configs import base
 
+PAPER = {"batch_size": 512, "evaluate_every": 20_000, "checkpoint_every": 20_000}
+QUICK = {"evaluate_every": 20_000, "log_every": 500, "checkpoint_every": 5_000}
 
-def get_config(arg: str = "8gaussians"):
-    """Returns the config of "TASK" (laptop-sized) or "TASK,paper"."""
-    task, variant = base.task_and_variant(arg, "8gaussians", ("quick", "paper"))
-    c = base.get_config()
-    c.suite = "synthetic2d"
-    c.task = task
-    c.dataset_size = 200_000
-    c.one_step = True
-    c.rho = 0.0
-    c.eta = 0.06
-    c.diffusion_steps = 50
-    c.clip_denoised = False
-    c.action_bound = 4.5
-    c.greedy_candidates = 1
-    c.actor_widths = (256,) * 4
-    c.batch_size = 512
-    c.pretrain_steps = 100_000
-    c.train_steps = 100_000
-    c.value_warmup_steps = 5_000
-    c.evaluate_every = 20_000
-    c.checkpoint_every = 20_000
-    if variant == "quick":
-        c.actor_widths = (128,) * 3
-        c.value_widths = (128,) * 3
-        c.ensemble_size = 2
-        c.actor_samples = 2
-        c.batch_size = 256
-        c.behavior_lr = 1e-3
-        c.actor_lr = 1e-3
-        c.value_lr = 1e-3
-        c.actor_decay_steps = -1
-        c.ema_rate = 0.02
-        c.pretrain_steps = 10_000
-        c.train_steps = 20_000
-        c.value_warmup_steps = 1_000
-        c.log_every = 500
-        c.checkpoint_every = 5_000
-    return c
+
+def get_config(argument: str = ""):
+    """Returns the config of "TASK[,ALGORITHM][,VARIANT]"; the laptop's size is the default variant."""
+    choice = base.read(argument, "8gaussians", ("quick", "paper"))
+    return base.compose(choice, "synthetic2d", {"dataset_size": 200_000}, {"quick": QUICK, "paper": PAPER})

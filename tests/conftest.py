@@ -21,7 +21,7 @@ os.environ["XLA_FLAGS"] = (
 def no_pictures():
     """Other tests draw; where there are many runs it would take most of the time."""
     from bdpo_jax import plotting  # not before the environment is set
-    from bdpo_jax.suites import PointMass
+    from bdpo_jax.tasks import PointMass
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plotting, "curves", lambda *_: None)

@@ -7,48 +7,35 @@ from types import SimpleNamespace
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
 from bdpo_jax.agents import bdpo, common
-from bdpo_jax.agents.state import Hyper, Static
+from bdpo_jax.settings import make, read
 from bdpo_jax.types import Batch
 
+TINY = {
+    "diffusion_steps": 3,
+    "actor_widths": (8,),
+    "value_widths": (8,),
+    "ensemble_size": 2,
+    "actor_samples": 3,
+    "actor_update_interval": 2,
+    "greedy_candidates": 4,
+    "eta": 0.1,
+    "rho": 0.5,
+    "discount": 0.9,
+    "behavior_lr": 3e-3,
+    "actor_lr": 1e-3,
+    "value_lr": 1e-3,
+    "ema_rate": 0.1,
+    "train_steps": 1000,
+    "value_warmup_steps": 0,
+}
 
-def config(**changes) -> SimpleNamespace:
-    """Every field that `Static` and `Hyper` read, tiny."""
-    fields = {
-        "diffusion_steps": 3,
-        "beta_min": 0.1,
-        "beta_max": 10.0,
-        "posterior_variance": False,
-        "clip_denoised": True,
-        "action_bound": 1.0,
-        "actor_widths": (8,),
-        "value_widths": (8,),
-        "ensemble_size": 2,
-        "q_layer_norm": False,
-        "aggregation": "lcb",
-        "max_q_backup": False,
-        "actor_samples": 3,
-        "actor_update_interval": 2,
-        "stratified": True,
-        "one_step": False,
-        "behavior_finetune": False,
-        "greedy_candidates": 4,
-        "clip_norm": 1.0,
-        "eta": 0.1,
-        "rho": 0.5,
-        "discount": 0.9,
-        "behavior_lr": 3e-3,
-        "actor_lr": 1e-3,
-        "value_lr": 1e-3,
-        "actor_decay_steps": 0,
-        "value_decay_steps": 0,
-        "train_steps": 1000,
-        "ema_rate": 0.1,
-        "value_warmup_steps": 0,
-    }
-    assert changes.keys() <= fields.keys(), changes
-    return SimpleNamespace(**{**fields, **changes})
+
+def config(**changes) -> ConfigDict:
+    """The settings of BDPO: its defaults but for `TINY`, and these changes."""
+    return make(bdpo, **{**TINY, **changes})
 
 
 def make_batch(seed: int = 0, size: int = 8, observation_dim: int = 3, action_dim: int = 2) -> Batch:
@@ -79,7 +66,7 @@ def gaussian_kernel(schedule, mean, variance):
 
 
 @dataclasses.dataclass(frozen=True)
-class ExactStatic(Static):
+class ExactStatic(bdpo.Static):
     """`Static` with plain functions `(params, *inputs) -> [..., outputs]` where a network would be applied."""
 
     predict: Callable | None = None
@@ -99,20 +86,20 @@ class ExactStatic(Static):
         return SimpleNamespace(apply=self.v) if self.v else super().v_network
 
 
-def exact_state(settings, action_dim, params: dict, **functions) -> bdpo.TrainState:
+def exact_state(settings, action_dim, params: dict, **functions) -> bdpo.State:
     """A state of `functions` (see `ExactStatic`) with `params` of actor, behavior, q and v; {} where not named."""
-    static = dataclasses.asdict(Static.from_config(settings, action_dim))
+    static = dataclasses.asdict(read(bdpo.Static, settings, action_dim=action_dim))
     models = {name: common.create(params.get(name, {}), settings.clip_norm) for name in ("actor", "behavior", "q", "v")}
-    return bdpo.TrainState(
+    return bdpo.State(
         step=jnp.int32(0),
         pretrain_step=jnp.int32(0),
-        hyper=Hyper.from_config(settings),
+        hyper=bdpo._hyper(settings),
         static=ExactStatic(**static, **functions),
         **models,
     )
 
 
-def random_state(settings, observation_dim, action_dim, seed=0) -> bdpo.TrainState:
+def random_state(settings, observation_dim, action_dim, seed=0) -> bdpo.State:
     """A state of the real networks with random parameters, each model's its own: `init` takes seconds to compile."""
     rng = np.random.default_rng(seed)
 

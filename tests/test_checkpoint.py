@@ -17,7 +17,7 @@ import pytest
 from flax import struct
 
 from bdpo_jax.checkpoint import Checkpointer
-from bdpo_jax.types import UserError
+from bdpo_jax.errors import UserError
 
 
 @struct.dataclass

@@ -7,9 +7,9 @@ import h5py
 import numpy as np
 import pytest
 
-from bdpo_jax import suites, training
+from bdpo_jax import settings, tasks, training
 from bdpo_jax.data import custom, d4rl
-from bdpo_jax.types import UserError
+from bdpo_jax.errors import UserError
 from configs import custom as config_file
 
 TINY = {
@@ -76,20 +76,20 @@ def test_stored_next_observations_keep_every_row(tmp_path):
 
 def test_a_run_on_ones_own_file_is_scored_in_ones_own_environment(tmp_path):
     config = config_file.get_config(save(tmp_path / "swing.npz", pendulum_rows()))
-    config.update({**TINY, "env": "Pendulum-v1"})
+    settings.update(config, {**TINY, "env": "Pendulum-v1"})
     results = training.run(config, tmp_path / "run")
     assert results["task"] == "swing"
-    for policy in ("bdpo", "behavior", "behavior_best_of"):
+    for policy in ("policy", "behavior", "behavior_best_of"):
         scores = results["scores"][policy]
         assert list(scores["lengths"]) == [200, 200] and (np.array(scores["returns"]) < 0).all()
-    assert results["return"] == results["scores"]["bdpo"]["return"]
+    assert results["headline"]["value"] == results["scores"]["policy"]["return"]
 
 
 def test_without_an_environment_nothing_is_scored_and_the_run_says_so(tmp_path):
     arrays = pendulum_rows()
     arrays["actions"] /= 2
     config = config_file.get_config(save(tmp_path / "swing.npz", arrays))
-    config.update(TINY)
+    settings.update(config, TINY)
     results = training.run(config, tmp_path / "run")
     assert "nothing was scored" in results["summary"] and results["scores"] == {}
     assert json.loads((tmp_path / "run" / "results.json").read_text())["step"] == 9
@@ -114,7 +114,7 @@ def test_bad_files_and_environments_are_one_sentence(tmp_path):
     arrays = pendulum_rows()
     arrays["actions"] /= 2
     with pytest.raises(UserError, match="set dataset_path"):
-        suites.make(config_file.get_config())
+        tasks.make(config_file.get_config())
     missing = {key: value for key, value in arrays.items() if key != "timeouts"}
     with pytest.raises(UserError, match="neither timeouts nor next_observations"):
         custom.load(save(tmp_path / "a.npz", missing))
@@ -133,16 +133,16 @@ def test_bad_files_and_environments_are_one_sentence(tmp_path):
     config = config_file.get_config(save(tmp_path / "wide.npz", {**arrays, "observations": np.ones((60, 4))}))
     config.env = "Pendulum-v1"
     with pytest.raises(UserError, match="4 wide, those of Pendulum-v1 3"):
-        suites.make(config)
+        tasks.make(config)
 
 
 def test_names_of_configs():
     config = config_file.get_config("minari:mujoco/hopper/medium-v0,quick")
-    assert (config.suite, config.task, config.ensemble_size) == ("minari", "mujoco/hopper/medium-v0", 4)
+    assert (config.family, config.task, config.ensemble_size) == ("minari", "mujoco/hopper/medium-v0", 4)
     config = config_file.get_config("ogbench:antmaze-large-navigate-singletask-task1-v0")
-    assert (config.suite, config.max_q_backup) == ("ogbench", True)
+    assert (config.family, config.max_q_backup) == ("ogbench", True)
     config = config_file.get_config("folder/mine.hdf5")
-    assert (config.suite, config.task, config.dataset_path) == ("file", "mine", "folder/mine.hdf5")
+    assert (config.family, config.task, config.dataset_path) == ("file", "mine", "folder/mine.hdf5")
 
 
 @pytest.fixture
@@ -183,9 +183,9 @@ def test_a_dataset_of_minaris_own_writer(minari_folder):
     np.testing.assert_allclose(data.actions, actions / 2, atol=2e-5)
     np.testing.assert_allclose(data.rewards, rewards, rtol=1e-6)
     config = config_file.get_config("minari:tests/pendulum-v0")
-    config.update(TINY)
+    settings.update(config, TINY)
     results = training.run(config, minari_folder / "run")
-    assert list(results["scores"]["bdpo"]["lengths"]) == [200, 200]
+    assert list(results["scores"]["policy"]["lengths"]) == [200, 200]
 
 
 def test_a_missing_minari_dataset_is_one_sentence(minari_folder, monkeypatch):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bdpo_jax.data import d4rl
-from bdpo_jax.types import UserError
+from bdpo_jax.errors import UserError
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
 LOOK_ALIKES = Path(os.environ.get("BDPO_TEST_DATA", _SHARED)) / "datasets"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bdpo_jax.data import d4rl, files
-from bdpo_jax.types import UserError
+from bdpo_jax.errors import UserError
 
 TERMINALS = [0, 0, 1, 0, 0, 0, 0, 0]
 TIMEOUTS = [0, 0, 0, 0, 0, 1, 0, 0]

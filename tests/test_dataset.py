@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bdpo_jax.data.dataset import Dataset, check
-from bdpo_jax.types import UserError
+from bdpo_jax.errors import UserError
 
 
 def make_dataset(size=6, **arrays):

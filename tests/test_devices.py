@@ -13,23 +13,24 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from test_training import TINY, final_state, tiny
+from runs import BDPO, SIZES, bdpo_config, final_state
 
-from bdpo_jax import devices, members, training
-from bdpo_jax.types import UserError
+from bdpo_jax import devices, training
+from bdpo_jax.errors import UserError
+from bdpo_jax.training import sweep
 
 ROOT = Path(__file__).resolve().parents[1]
-# Stretches of one length a phase, so that a process compiles few programs.
+# Chunks of one length a phase, so that a process compiles few programs.
 EVERY = dict.fromkeys(("log_every", "checkpoint_every", "evaluate_every", "value_warmup_steps", "pretrain_steps"), 6)
-SHORT = {**TINY, **EVERY, "train_steps": 12, "eval_episodes": 2}
-ENDLESS = {"train_steps": 100_000, "actor_decay_steps": 12, "value_decay_steps": 12}
-MEMBERS = {"seeds": (0, 3), "sweep.eta": (0.1, 5.0)}
+SHORT = {**SIZES, **BDPO, **EVERY, "train_steps": 12, "eval_episodes": 2}
+ENDLESS = {"train_steps": 99_996, "actor_decay_steps": 12, "value_decay_steps": 12}
+GROUP = {"seeds": (0, 3), "sweep.eta": (0.1, 5.0)}
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 def short(**changes):
-    config = tiny(**SHORT)
+    config = bdpo_config(**SHORT)
     config.update_from_flattened_dict(changes)
     return config
 
@@ -82,17 +83,17 @@ def assert_close(workdir, config, expected, expected_config):
 @pytest.fixture(scope="module")
 def group(no_pictures, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("group")
-    training.run(short(**MEMBERS), workdir)
+    training.run(short(**GROUP), workdir)
     return workdir
 
 
-def test_a_mesh_spreads_members_first(monkeypatch):
+def test_a_mesh_spreads_runs_first(monkeypatch):
     monkeypatch.setattr(jax, "devices", lambda: list(np.arange(8)))
     monkeypatch.setattr(devices, "Mesh", lambda found, names: (found.shape, names))
     assert devices.make_mesh(5, 256, limit=1) is None
     for count, shape in ((1, (1, 8)), (5, (1, 8)), (6, (2, 4)), (8, (8, 1)), (12, (4, 2)), (40, (8, 1))):
-        assert devices.make_mesh(count, 256) == (shape, ("member", "batch"))
-    assert devices.make_mesh(5, 256, limit=4) == ((1, 4), ("member", "batch"))
+        assert devices.make_mesh(count, 256) == (shape, ("run", "batch"))
+    assert devices.make_mesh(5, 256, limit=4) == ((1, 4), ("run", "batch"))
     with pytest.raises(UserError, match="batch_size is 20, which 8 devices cannot share evenly"):
         devices.make_mesh(1, 20)
     with pytest.raises(UserError, match="config.devices is 9; there are 8 devices"):
@@ -106,28 +107,28 @@ def test_one_device_needs_no_mesh():
     assert isinstance(devices.place(tree, None)["a"], jax.Array)
 
 
-def test_members_over_eight_devices_give_the_same_runs(group, tmp_path):
-    """Four members two devices wide each, the data on the host; and what was begun there goes on with one device."""
+def test_a_group_over_eight_devices_gives_the_same_runs(group, tmp_path):
+    """Four runs two devices wide each, the data on the host; and what was begun there goes on with one device."""
     arguments = ("--config.seeds=(0,3)", "--config.sweep.eta=(0.1,5.0)", "--config.dataset_memory=host")
     out, _ = finish(launch(tmp_path / "run", 8, *arguments))
     assert "which stay on the host: at most" in out
-    assert "for each of 4 members; on 8 times cpu" in out
-    for name, config in members.expand(short(**MEMBERS)).items():
+    assert "for each of 4 runs; on 8 times cpu" in out
+    for name, config in sweep.expand(short(**GROUP)).items():
         assert_close(tmp_path / "run" / name, config, group / name, config)
-    results = training.run(short(**MEMBERS, train_steps=18), tmp_path / "run")
-    assert [member["step"] for member in results["members"].values()] == [24] * 4
+    results = training.run(short(**GROUP, train_steps=18), tmp_path / "run")
+    assert [one["step"] for one in results["runs"].values()] == [24] * 4
 
 
 def test_two_processes_give_the_same_runs(group, tmp_path):
-    """Two members of two devices each, evaluated by a process each."""
+    """Two runs of two devices each, evaluated by a process each."""
     (out, _), (other, _) = (finish(process) for process in pair(tmp_path / "run", 2, seeds="(0,3)"))
     assert "seed3: return" in out and "return" not in other, "one process reports"
-    found = json.loads((tmp_path / "run" / "results.json").read_text())["members"]
-    expected = json.loads((group / "results.json").read_text())["members"]
-    for name, config in members.expand(short(seeds=(0, 3))).items():
+    found = json.loads((tmp_path / "run" / "results.json").read_text())["runs"]
+    expected = json.loads((group / "results.json").read_text())["runs"]
+    for name, config in sweep.expand(short(seeds=(0, 3))).items():
         assert_close(tmp_path / "run" / name, config, group / f"{name}-eta0.1", config)
-        returns = found[name]["scores"]["bdpo"]["returns"]
-        assert len(returns) == len(expected[f"{name}-eta0.1"]["scores"]["bdpo"]["returns"])
+        returns = found[name]["scores"]["policy"]["returns"]
+        assert len(returns) == len(expected[f"{name}-eta0.1"]["scores"]["policy"]["returns"])
 
 
 def test_a_stopped_job_saves_and_goes_on(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 
 from bdpo_jax.data import synthetic2d
 from bdpo_jax.distances import energy_distance, mode_mass, sliced_wasserstein
-from bdpo_jax.types import UserError
+from bdpo_jax.errors import UserError
 
 
 def column(*values):

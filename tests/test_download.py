@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bdpo_jax.data import d4rl, download
-from bdpo_jax.types import UserError
+from bdpo_jax.errors import UserError
 
 FILE = "hopper_medium-v2.hdf5"
 UNKNOWN = d4rl.TASKS["antmaze-medium-play-v2"].file  # the one without a known checksum

@@ -14,7 +14,7 @@ from gymnasium.utils.env_checker import check_env
 
 from bdpo_jax import envs
 from bdpo_jax.envs import antmaze, parity, physics
-from bdpo_jax.types import UserError
+from bdpo_jax.errors import UserError
 
 TESTS = Path(__file__).parent
 FULL_DATA = Path(os.environ.get("BDPO_TEST_DATA") or TESTS.parent.parent / "shared") / "physics"

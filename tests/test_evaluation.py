@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from bdpo_jax import envs
+from bdpo_jax.errors import UserError
 from bdpo_jax.evaluation import bootstrap_interval, episode_seed, evaluate
-from bdpo_jax.types import UserError
 
 
 class Countdown(gymnasium.Env):

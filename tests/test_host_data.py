@@ -41,11 +41,17 @@ def test_the_batches_are_those_of_the_device(gatherer, data, phase):
     assert (np.asarray(other.batches.rewards) != single.batches.rewards).any()
 
 
-def test_what_was_prepared_is_taken_once_and_only_where_it_is_asked_for(gatherer, data, monkeypatch):
-    drawn, original = [], Gatherer._gather
+@pytest.fixture
+def drawn(monkeypatch):
+    """The requests whose batches were gathered, in turn."""
+    requests, original = [], Gatherer._gather
     monkeypatch.setattr(
-        Gatherer, "_gather", lambda self, request, rows: drawn.append(request) or original(self, request, rows)
+        Gatherer, "_gather", lambda self, request, rows: requests.append(request) or original(self, request, rows)
     )
+    return requests
+
+
+def test_what_was_prepared_is_taken_once_and_only_where_it_is_asked_for(gatherer, data, drawn):
     key, other = jax.random.split(jax.random.key(0))
     first, second = Request("train", 0, 2), Request("train", 2, 2)
     gatherer.prepare(second, key)
@@ -53,11 +59,22 @@ def test_what_was_prepared_is_taken_once_and_only_where_it_is_asked_for(gatherer
     assert drawn == [second]
     gatherer.take(second, key)
     gatherer.prepare(first, key)
-    gatherer.take(first, other)  # another member's
+    gatherer.take(first, other)  # another run's
     gatherer.prepare(first, key)
-    gatherer.take(second, key)  # another stretch
+    gatherer.take(second, key)  # another chunk
     gatherer.close()  # which waits for the thread
     assert (drawn.count(first), drawn.count(second)) == (3, 3)
+
+
+def test_runs_are_prepared_beside_each_other_and_forgotten_alone(gatherer, data, drawn):
+    request, keys = Request("train", 4, 2), jax.random.split(jax.random.key(1), 3)
+    for key in keys:
+        gatherer.prepare(request, key)
+    gatherer.forget(keys[1])
+    for key in keys:
+        found = jax.tree.map(lambda leaf: leaf[None], gatherer.take(request, key))
+        assert_batches(found, data, key[None], "train", 4, 2)
+    assert len(drawn) == 4  # the forgotten one twice
 
 
 def test_a_failure_in_the_thread_is_raised_where_the_batches_are_taken(gatherer, monkeypatch):

@@ -41,7 +41,7 @@ def test_compiled_programs_are_kept_for_the_next_start(tmp_path):
     every = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}  # by default only what takes a second to compile
 
     def kept():
-        return {path.name for path in (tmp_path / "cache").glob("*pretrain*-cache")}
+        return {path.name for path in (tmp_path / "cache").glob("*advance*-cache")}
 
     assert launch(f"--workdir={tmp_path / 'first'}", *settings, **every).returncode == 0
     first = kept()

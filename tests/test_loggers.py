@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import pytest
 
 from bdpo_jax import loggers as loggers_module
+from bdpo_jax.errors import UserError
 from bdpo_jax.loggers import CSVLogger, Loggers, ProgressBar, TensorBoardLogger, WandbLogger
-from bdpo_jax.types import UserError
 
 
 def rows_of(path):
@@ -174,15 +174,15 @@ def test_without_a_terminal_progress_is_a_line_per_tenth(monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(loggers_module.time, "monotonic", lambda: clock[0])
     stream = io.StringIO()
-    bar = ProgressBar(total=1000, description="train", initial=200, show=("loss",), file=stream)
+    bar = ProgressBar(total=1000, description="train", initial=200, file=stream)
     for step in range(205, 1001, 5):
         clock[0] += 0.5
-        bar.write(step, {"loss": jnp.float32(0.25), "other": 1.0})
+        bar.write(step, {"q_loss": jnp.float32(0.25), "other": 1.0})
     bar.close()
     lines = stream.getvalue().splitlines()
     assert len(lines) == 8
-    assert lines[0] == "train: 300/1000 (30%), 10 steps/s, 01:10 left, loss 0.25"
-    assert lines[-1] == "train: 1000/1000 (100%), 10 steps/s, 00:00 left, loss 0.25"
+    assert lines[0] == "train: 300/1000 (30%), 10 steps/s, 01:10 left, q_loss 0.25"
+    assert lines[-1] == "train: 1000/1000 (100%), 10 steps/s, 00:00 left, q_loss 0.25"
     bar = ProgressBar(total=10**6, description="slow", file=stream)
     clock[0] += 301
     bar.write(301, {})
@@ -195,11 +195,11 @@ def test_on_a_terminal_the_bar_shows_rate_and_scalars():
             return True
 
     stream = Terminal()
-    bar = ProgressBar(total=10, description="train", show=("loss",), file=stream)
-    bar.write(10, {"loss": 0.125})
+    bar = ProgressBar(total=10, description="train", file=stream)
+    bar.write(10, {"q_loss": 0.125})
     bar.close()
     bar.close()
-    for text in ("train: 100%", "10/10", "step/s", "loss 0.125"):
+    for text in ("train: 100%", "10/10", "step/s", "q_loss 0.125"):
         assert text in stream.getvalue()
 
 

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from bdpo_jax import plotting
+from bdpo_jax.errors import UserError
 from bdpo_jax.plotting import canvas
-from bdpo_jax.types import UserError
 
 EXTENT = (-4.5, 4.5, -4.5, 4.5)
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from bdpo_jax.data import synthetic2d
-from bdpo_jax.types import UserError
+from bdpo_jax.errors import UserError
 
 SIZE = 40_000
 

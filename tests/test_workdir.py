@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from bdpo_jax.types import UserError
+from bdpo_jax.errors import UserError
 from bdpo_jax.workdir import (
     Workdir,
     config_hash,

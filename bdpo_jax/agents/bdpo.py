@@ -1,4 +1,4 @@
-"""BDPO: behavior-regularized diffusion policy optimization (paper section 4), as pure functions.
+"""BDPO: behavior-regularized diffusion policy optimization (Gao et al., 2025, section 4), as pure functions.
 
     state = init(config, key, observation_dim, action_dim)
     state, metrics = pretrain(state, batch, key)            # behavior model, (9)
@@ -10,32 +10,197 @@ All of them can be jitted, vmapped, scanned, sharded and differentiated. The cou
 in a `lax.cond`, which under `vmap` runs both branches; `update_cycle` has no condition and is what a loop should scan.
 """
 
+import dataclasses
+import functools
 from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
+from flax import struct
 
-from bdpo_jax import diffusion, networks
+from bdpo_jax import diffusion, ensembles, networks
 from bdpo_jax.agents import common
-from bdpo_jax.agents.state import Static, TrainState, init
+from bdpo_jax.agents.base import Metrics, Phase
+from bdpo_jax.agents.common import Model
+from bdpo_jax.agents.critics import aggregate, best_of, check_batch, regression, td_target
+from bdpo_jax.agents.draws import noisy_actions
+from bdpo_jax.errors import UserError
+from bdpo_jax.settings import anything, choice, number, read, read_traced, widths
 from bdpo_jax.types import Batch
 
-__all__ = ["TrainState", "init", "pretrain", "sample_actions", "update", "update_cycle"]
+__all__ = ["State", "init", "pretrain", "sample_actions", "update", "update_cycle"]
 
-Metrics = dict[str, jax.Array]
+BEST_OF = 10  # candidates of the behavior model chosen by Q, where the algorithm's own policy selects none
 
 
-def _check(state: TrainState, batch: Batch) -> None:
-    """Shapes and dtypes, at trace time."""
-    size = batch.rewards.shape[0]
-    chex.assert_shape([batch.actions], (size, state.static.action_dim))
-    chex.assert_shape([batch.rewards, batch.terminals], (size,))
-    chex.assert_rank(batch.observations, 2)
-    chex.assert_shape([batch.observations, batch.next_observations], (size, batch.observations.shape[-1]))
-    chex.assert_type(jax.tree.leaves(batch), jnp.float32)
+# ------------------------------------------------------------------------------------------------ settings
+
+
+@dataclasses.dataclass(frozen=True)
+class Static:
+    """Sizes and switches: what changes shapes or control flow."""
+
+    action_dim: int
+    aggregation: str = choice("lcb", ("min", "mean"), "of the ensemble's values: lcb (17), min [rel] or mean [ours]")
+    max_q_backup: bool = anything(False, "max instead of mean over the action samples at s'; antmaze True")
+    actor_samples: int = number(10, "M, actions per state in targets and in the actor's objective [T2]", least=1)
+    actor_update_interval: int = number(5, "critic updates per actor update [T2]", least=1)
+    value_warmup_steps: int = number(50_000, "training updates before the actor begins to move [T2]", least=0)
+    behavior_finetune: bool = anything(False, "go on training the behavior model while the actor trains ([rel] True)")
+    one_step: bool = anything(False, "every transition is terminal: no path is sampled at s'")
+    greedy_candidates: int = number(10, "actions drawn when acting, the one of highest Q is taken [rel]", least=1)
+
+    diffusion_steps: int = number(5, "N, diffusion steps [T2]", least=1)
+    beta_min: float = number(0.1, "of the variance-preserving schedule [rel]", least=0)
+    beta_max: float = number(10.0, "of the variance-preserving schedule [rel]", above=0)
+    posterior_variance: bool = anything(False, "reverse variance as printed under (8) instead of beta_n [rel]")
+    clip_denoised: bool = anything(True, "clip the implied clean action to the action box in each reverse step [T2]")
+    action_bound: float = number(1.0, "half-width of the action box [T2]", above=0)
+    stratified: bool = anything(True, "a fixed number of rows per n in the V and actor updates [ours]")
+
+    actor_widths: tuple[int, ...] = widths((512,) * 4, "hidden layers of both noise predictors [T2]; often 256x4 [rel]")
+    value_widths: tuple[int, ...] = widths((256,) * 3, "hidden layers of each Q and V [T2]")
+    ensemble_size: int = number(10, "K, members of Q and of V [T2]; hopper-medium 20", least=1)
+    q_layer_norm: bool = anything(False, "layer norm in Q; V has it always [rel]; antmaze True")
+    clip_norm: float = number(1.0, "global gradient norm, of each of the four models [T2, rel]", above=0)
+    dtype: str = choice("float32", ("bfloat16",), "of hidden layers; parameters, targets and sums stay float32")
+
+    @property
+    def schedule(self) -> diffusion.NoiseSchedule:
+        return diffusion.variance_preserving(
+            self.diffusion_steps, self.beta_min, self.beta_max, self.posterior_variance
+        )
+
+    @property
+    def clip(self) -> float | None:
+        return self.action_bound if self.clip_denoised else None
+
+    @property
+    def noise_predictor(self) -> Any:
+        return networks.noise_predictor(self.actor_widths, self.action_dim, self.diffusion_steps, self.dtype)
+
+    @property
+    def q_network(self) -> Any:
+        return networks.q_network(self.value_widths, self.q_layer_norm, self.dtype)
+
+    @property
+    def v_network(self) -> Any:
+        return networks.v_network(self.value_widths, self.diffusion_steps, self.dtype)
+
+
+class Hyper(struct.PyTreeNode):
+    """The numbers that one sweeps, traced scalars in a state: changing one never recompiles."""
+
+    eta: jax.Array = number(1.0, "KL strength, reward units [T3], per task", least=0)
+    rho: jax.Array = number(1.0, "pessimism: standard deviations below the ensemble's mean [T3], per task", least=0)
+    discount: jax.Array = number(0.99, "per environment step [T2]; antmaze 0.995", least=0, most=1)
+    behavior_lr: jax.Array = number(3e-4, "Adam, constant [rel]; antmaze 1e-4", least=0)
+    actor_lr: jax.Array = number(1e-5, "Adam, cosine decay [T2]", least=0)
+    value_lr: jax.Array = number(3e-4, "Adam, cosine decay [T2, rel]", least=0)
+    actor_decay_steps: jax.Array = number(
+        0.0, "cosine horizon in actor updates; 0: train_steps [rel]; -1: the budget, so that it ends at 0", least=-1
+    )
+    value_decay_steps: jax.Array = number(0.0, "cosine horizon in critic updates; 0: train_steps [rel]", least=0)
+    ema_rate: jax.Array = number(0.005, "of every moving average [T2]", least=0, most=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """Updates of each phase."""
+
+    pretrain_steps: int = number(2_000_000, "updates of the behavior model [T2]", least=0, may_change=True)
+    train_steps: int = number(2_000_000, "critic updates [T2]", least=0, may_change=True)
+
+
+def check(config: Any) -> None:
+    """Raises a `UserError` where settings do not fit together."""
+    if config.stratified and config.batch_size < config.diffusion_steps:
+        raise UserError(
+            f"config.batch_size is {config.batch_size}; it must be at least diffusion_steps "
+            f"({config.diffusion_steps}) unless stratified=False."
+        )
+
+
+def phases(config: Any) -> tuple[Phase, ...]:
+    """Returns what Algorithm 1 does: lines 1 to 3, then 4 to 13."""
+    final = ("policy", "behavior") if config.one_step else tuple(POLICIES)  # of a bandit, samples are what matters
+    return (
+        Phase("pretrain", config.pretrain_steps, pretrain_behavior, settle=start_actor, score=("behavior",)),
+        Phase(
+            "train",
+            config.train_steps,
+            update_critics,
+            delayed=update_actor,
+            interval=config.actor_update_interval,
+            delayed_from=config.value_warmup_steps,
+            watch=("policy",),
+            score=final,
+        ),
+    )
+
+
+# --------------------------------------------------------------------------------------------------- state
+
+
+class State(struct.PyTreeNode):
+    """Everything that training changes or depends on; `behavior.ema` is the reference of the penalty."""
+
+    step: jax.Array  # number of `update`s done
+    pretrain_step: jax.Array  # number of `pretrain`s done
+    actor: Model
+    behavior: Model
+    q: Model
+    v: Model
+    hyper: Hyper
+    static: Static = struct.field(pytree_node=False)
+
+
+def init(config: Any, key: jax.Array, observation_dim: int, action_dim: int) -> State:
+    """Returns the initial state.
+
+    Args:
+      config: any object with attributes of the names of `Static`, `Hyper` and `Budget`; what it lacks has its default.
+      key: PRNG key.
+      observation_dim: width of the observations.
+      action_dim: width of the actions.
+    """
+    models = _init_models(read(Static, config, action_dim=action_dim), key, observation_dim)
+    return models.replace(hyper=_hyper(config))
+
+
+def _hyper(config: Any) -> Hyper:
+    hyper, budget, static = read(Hyper, config), read(Budget, config), read(Static, config, action_dim=0)
+    everything = max(budget.train_steps, 1)
+    actor, value = hyper.actor_decay_steps or everything, hyper.value_decay_steps or everything
+    if actor < 0:
+        actor = max(budget.train_steps // static.actor_update_interval, 1)
+    return read_traced(Hyper, config, actor_decay_steps=actor, value_decay_steps=value)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def _init_models(static: Static, key: jax.Array, observation_dim: int) -> State:
+    """Returns the initial state without its `hyper`."""
+    observations, actions = jnp.zeros((1, observation_dim)), jnp.zeros((1, static.action_dim))
+    n = jnp.ones((1,), jnp.int32)
+    behavior_key, q_key, v_key = jax.random.split(key, 3)
+    behavior = static.noise_predictor.init(behavior_key, observations, actions, n)
+    q = ensembles.init(static.q_network, q_key, static.ensemble_size, observations, actions)
+    v = ensembles.init(static.v_network, v_key, static.ensemble_size, observations, actions, n)
+    return State(
+        step=jnp.int32(0),
+        pretrain_step=jnp.int32(0),
+        actor=common.create(jax.tree.map(jnp.copy, behavior), static.clip_norm),
+        behavior=common.create(behavior, static.clip_norm),
+        q=common.create(q, static.clip_norm),
+        v=common.create(v, static.clip_norm),
+        hyper=None,
+        static=static,
+    )
+
+
+# ------------------------------------------------------------------------------------------------- updates
 
 
 def behavior_loss(params: Any, static: Static, batch: Batch, key: jax.Array) -> jax.Array:
@@ -48,7 +213,7 @@ def behavior_loss(params: Any, static: Static, batch: Batch, key: jax.Array) -> 
     return jnp.sum(jnp.square(predicted - noise), axis=-1).mean()
 
 
-def update_behavior(state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Metrics]:
+def update_behavior(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
     """One Adam step of the behavior model alone; no counter moves and no key is folded."""
     static, hyper = state.static, state.hyper
     loss, gradients = jax.value_and_grad(behavior_loss)(state.behavior.params, static, batch, key)
@@ -57,21 +222,21 @@ def update_behavior(state: TrainState, batch: Batch, key: jax.Array) -> tuple[Tr
     return state.replace(behavior=behavior), metrics
 
 
-def start_actor(state: TrainState) -> TrainState:
+def start_actor(state: State) -> State:
     """Makes the actor and its average copies of the behavior model's average (Algorithm 1, line 3)."""
     copy = jax.tree.map(jnp.copy, state.behavior.ema)
     return state.replace(actor=state.actor.replace(params=copy, ema=jax.tree.map(jnp.copy, copy)))
 
 
-def pretrain_behavior(state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Metrics]:
+def pretrain_behavior(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
     """`pretrain` without the copy to the actor: for loops that call `start_actor` once, at their end."""
-    _check(state, batch)
+    check_batch(batch, state.static.action_dim)
     key = jax.random.fold_in(jax.random.fold_in(key, 0), state.pretrain_step)
     state, metrics = update_behavior(state, batch, key)
     return state.replace(pretrain_step=state.pretrain_step + 1), metrics
 
 
-def pretrain(state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Metrics]:
+def pretrain(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
     """One update of the behavior model (9); the actor follows as its copy, ready for the first `update`.
 
     Args:
@@ -86,7 +251,7 @@ def pretrain(state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainStat
     return start_actor(state), metrics
 
 
-def q_target(state: TrainState, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
+def q_target(state: State, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
     """Returns `y [batch]` of (12), (17): reward plus the discounted LCB of Q minus the path's penalty at s'."""
     static, hyper = state.static, state.hyper
     if static.one_step:
@@ -104,60 +269,15 @@ def q_target(state: TrainState, batch: Batch, key: jax.Array) -> tuple[jax.Array
         static.clip,
         reference=predictor(state.behavior.ema),
     )
-    values = networks.apply_frozen(static.q_network, state.q.ema, observations, path.actions)
+    values = ensembles.apply_frozen(static.q_network, state.q.ema, observations, path.actions)
     values = values.max(axis=-1) if static.max_q_backup else values.mean(axis=-1)
     penalty = path.kl.mean(axis=-1)
-    value = common.aggregate(values, static.aggregation, hyper.rho) - hyper.eta * penalty
-    target = batch.rewards + hyper.discount * (1 - batch.terminals) * value
-    return target, {"path_penalty": penalty.mean()}
-
-
-def value_loss(network: Any, params: Any, inputs: tuple, target: jax.Array, weights: jax.Array | float = 1.0):
-    """The loss of Q and of V, with its gradients: the mean over batch and members of `w (f_k(inputs) - y)^2` (18).
-
-    Args:
-      network: one member.
-      params: of the ensemble, leaves `[members, ...]`.
-      inputs: of the network, leading axis batch.
-      target: `[batch]`.
-      weights: w, `[batch]` or 1.
-
-    Returns:
-      loss, members' values `[members, batch]`, gradients like `params`.
-    """
-
-    def member_loss(member):
-        values = network.apply(member, *inputs)[..., 0]
-        return (weights * jnp.square(values - target)).mean(), values
-
-    gradient = jax.value_and_grad(member_loss, has_aux=True)
-    (losses, values), gradients = networks.each_member(gradient, params, len(target))
-    return losses.mean(), values, jax.tree.map(lambda x: x / len(losses), gradients)
-
-
-def noisy_actions(
-    static: Static, batch: Batch, key: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array, np.ndarray, int]:
-    """Extends each row by n and `a^n ~ q(a^n | a)` (Algorithm 1, line 8).
-
-    Which rows get which n is random: a caller's batch may be in any order.
-
-    Returns:
-      observations, `a^n`, n, weights, number of leading rows with n = 1 (see `diffusion.draw_steps`).
-    """
-    row_key, n_key, noise_key = jax.random.split(key, 3)
-    size = batch.rewards.shape[0]
-    observations, actions = batch.observations, batch.actions
-    if static.stratified:
-        rows = jax.random.permutation(row_key, size)
-        observations, actions = observations[rows], actions[rows]
-    n, weights, ones = diffusion.draw_steps(static.diffusion_steps, size, n_key, static.stratified)
-    noisy = diffusion.add_noise(static.schedule, actions, n, jax.random.normal(noise_key, actions.shape))
-    return observations, noisy, n, weights, ones
+    value = aggregate(values, static.aggregation, hyper.rho) - hyper.eta * penalty
+    return td_target(batch, hyper.discount, value), {"path_penalty": penalty.mean()}
 
 
 def continuation_value(
-    state: TrainState,
+    state: State,
     actor_params: Any,
     observations: jax.Array,
     noisy: jax.Array,
@@ -178,7 +298,7 @@ def continuation_value(
 
     def values_0(rows):
         last = diffusion.reverse_mean(static.schedule, noisy[rows], n[rows], predicted[rows], static.clip)
-        return networks.apply_frozen(static.q_network, state.q.ema, observations[rows], last)
+        return ensembles.apply_frozen(static.q_network, state.q.ema, observations[rows], last)
 
     def values_n(rows):
         shape = (noisy[rows].shape[0], static.actor_samples, static.action_dim)
@@ -187,7 +307,7 @@ def continuation_value(
         previous = diffusion.denoise(static.schedule, *inputs, noise, static.clip)
         before = n[rows][:, None] - 1
         members = (static.v_network, state.v.ema, observations[rows][:, None], previous, before)
-        return networks.apply_frozen(*members).mean(axis=-1)
+        return ensembles.apply_frozen(*members).mean(axis=-1)
 
     every = slice(None)
     if static.diffusion_steps == 1:
@@ -196,7 +316,7 @@ def continuation_value(
         values = jnp.concatenate([values_0(slice(None, ones)), values_n(slice(ones, None))], axis=-1)
     else:
         values = jnp.where(n == 1, values_0(every), values_n(every))
-    return common.aggregate(values, static.aggregation, state.hyper.rho), penalty
+    return aggregate(values, static.aggregation, state.hyper.rho), penalty
 
 
 def v_target(state, observations, noisy, n, ones, key) -> tuple[jax.Array, jax.Array]:
@@ -205,24 +325,24 @@ def v_target(state, observations, noisy, n, ones, key) -> tuple[jax.Array, jax.A
     return value - state.hyper.eta * penalty, penalty
 
 
-def update_critics(state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Metrics]:
+def update_critics(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
     """One update of Q and V and their averages (and of the behavior model where it goes on training).
 
     Moves `state.step`. Both targets are taken from the state before the update.
     """
-    _check(state, batch)
+    check_batch(batch, state.static.action_dim)
     static, hyper = state.static, state.hyper
     key = jax.random.fold_in(jax.random.fold_in(key, 1), state.step)
     path_key, row_key, step_key, behavior_key = jax.random.split(key, 4)
 
     target, path_metrics = q_target(state, batch, path_key)
     inputs = (batch.observations, batch.actions)
-    loss_q, q, q_gradients = value_loss(static.q_network, state.q.params, inputs, target)
+    loss_q, q, q_gradients = regression(static.q_network, state.q.params, inputs, target)
 
     observations, noisy, n, weights, ones = noisy_actions(static, batch, row_key)
     v_targets, penalty = v_target(state, observations, noisy, n, ones, step_key)
     inputs = (observations, noisy, n)
-    loss_v, v, v_gradients = value_loss(static.v_network, state.v.params, inputs, v_targets, weights)
+    loss_v, v, v_gradients = regression(static.v_network, state.v.params, inputs, v_targets, weights)
 
     rates = (static.clip_norm, hyper.value_lr, hyper.ema_rate, hyper.value_decay_steps)
     state = state.replace(
@@ -249,14 +369,14 @@ def update_critics(state: TrainState, batch: Batch, key: jax.Array) -> tuple[Tra
     return state, metrics
 
 
-def actor_loss(params, state: TrainState, observations, noisy, n, weights, ones, key):
+def actor_loss(params, state: State, observations, noisy, n, weights, ones, key):
     """Returns minus the weighted mean of (15), and metrics; the gradient passes one reverse step, never a path."""
     value, penalty = continuation_value(state, params, observations, noisy, n, ones, key)
     objective = value - state.hyper.eta * penalty
     return -(weights * objective).mean(), {"actor_penalty": (weights * penalty).mean()}
 
 
-def update_actor(state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Metrics]:
+def update_actor(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
     """One update of the actor and its average, after `update_critics` of the same batch and key (15)."""
     static, hyper = state.static, state.hyper
     key = jax.random.fold_in(jax.random.fold_in(key, 2), state.step)
@@ -271,13 +391,13 @@ def update_actor(state: TrainState, batch: Batch, key: jax.Array) -> tuple[Train
     return state.replace(actor=actor), metrics
 
 
-def actor_is_due(state: TrainState) -> jax.Array:
+def actor_is_due(state: State) -> jax.Array:
     """Returns whether the update that has just counted `state.step` is one that moves the actor."""
     due = state.step % state.static.actor_update_interval == 0
-    return due & (state.step > state.hyper.value_warmup_steps)
+    return due & (state.step > state.static.value_warmup_steps)
 
 
-def update(state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Metrics]:
+def update(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
     """One training step: Q, V, and the actor where its turn has come (Algorithm 1, lines 5 to 13).
 
     Args:
@@ -298,7 +418,7 @@ def update(state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState,
     return state, metrics | actor_metrics
 
 
-def update_cycle(state: TrainState, batches: Batch, key: jax.Array) -> tuple[TrainState, Metrics]:
+def update_cycle(state: State, batches: Batch, key: jax.Array) -> tuple[State, Metrics]:
     """`actor_update_interval` training steps, the last with the actor, without a condition.
 
     Equals that many `update`s where `state.step` is a multiple of the interval and the warm-up is over.
@@ -319,11 +439,11 @@ def update_cycle(state: TrainState, batches: Batch, key: jax.Array) -> tuple[Tra
 
 
 def sample_actions(
-    state: TrainState,
+    state: State,
     observations: jax.Array,
     key: jax.Array,
     candidates: int | None = None,
-    policy: str = "actor",
+    policy: str = "policy",
     solver: str = "ddpm",
 ) -> jax.Array:
     """Returns actions `[..., action_dim]` of the averaged policy for observations `[..., observation_dim]`.
@@ -333,14 +453,14 @@ def sample_actions(
       observations: one or more observations.
       key: PRNG key.
       candidates: draw so many and take the one of highest ensemble-mean target Q; None: `greedy_candidates`.
-      policy: "actor", or "behavior" for the behavior model.
+      policy: "policy", or "behavior" for the behavior model.
       solver: "ddpm" or "ddim".
     """
     static = state.static
     candidates = candidates or static.greedy_candidates
-    if policy not in ("actor", "behavior"):
-        raise ValueError(f"policy is {policy!r}; it must be 'actor' or 'behavior'.")
-    params = getattr(state, policy).ema
+    if policy not in ("policy", "behavior"):
+        raise ValueError(f"policy is {policy!r}; it must be 'policy' or 'behavior'.")
+    params = (state.actor if policy == "policy" else state.behavior).ema
     states = observations[..., None, :]
     path = diffusion.sample(
         static.schedule,
@@ -352,6 +472,42 @@ def sample_actions(
     )
     if candidates == 1:
         return path.actions[..., 0, :]
-    values = networks.apply_frozen(static.q_network, state.q.ema, states, path.actions).mean(axis=0)
-    best = jnp.argmax(values, axis=-1)[..., None, None]
-    return jnp.take_along_axis(path.actions, best, axis=-2)[..., 0, :]
+    values = ensembles.apply_frozen(static.q_network, state.q.ema, states, path.actions).mean(axis=0)
+    return best_of(path.actions, values)
+
+
+def sample_behavior(state: State, observations: jax.Array, key: jax.Array) -> jax.Array:
+    """Returns one action of the behavior model for each observation, as `sample_actions`."""
+    return sample_actions(state, observations, key, candidates=1, policy="behavior")
+
+
+def sample_best_of_behavior(state: State, observations: jax.Array, key: jax.Array) -> jax.Array:
+    """Returns of several actions of the behavior model the one of highest Q, as `sample_actions`."""
+    candidates = state.static.greedy_candidates
+    return sample_actions(state, observations, key, BEST_OF if candidates == 1 else candidates, "behavior")
+
+
+def q_values(state: State, observations: jax.Array, actions: jax.Array) -> jax.Array:
+    """Returns the ensemble's mean of the averaged Q, `[...]`."""
+    return ensembles.apply(state.static.q_network, state.q.ema, observations, actions).mean(axis=0)
+
+
+def v_values(state: State, observations: jax.Array, noisy: jax.Array, n: jax.Array) -> jax.Array:
+    """Returns the ensemble's mean of the averaged V at steps n > 0, `[...]`."""
+    return ensembles.apply(state.static.v_network, state.v.ema, observations, noisy, n).mean(axis=0)
+
+
+def sample_path(state: State, observations: jax.Array, key: jax.Array) -> jax.Array:
+    """Returns deterministic (DDIM) paths of the averaged actor, `[N + 1, m, action_dim]`, one for each observation."""
+    static = state.static
+
+    def predict(noisy, n):
+        return static.noise_predictor.apply(state.actor.ema, observations, noisy, n)
+
+    shape = (len(observations), static.action_dim)
+    path = diffusion.sample(static.schedule, predict, key, shape, static.clip, solver="ddim", trajectory=True)
+    return path.trajectory
+
+
+POLICIES = {"policy": sample_actions, "behavior": sample_behavior, "behavior_best_of": sample_best_of_behavior}
+VIEWS = {"q": q_values, "value": v_values, "path": sample_path}

@@ -1,4 +1,4 @@
-"""What every algorithm's networks share: parameters with their moving average and Adam, and value aggregation."""
+"""What every algorithm's networks share: parameters with their moving average, Adam, and the learning rate's decay."""
 
 from typing import Any
 
@@ -8,13 +8,20 @@ import optax
 from flax import struct
 
 
-@struct.dataclass
-class Model:
-    """One network's parameters, their exponential moving average (the "bar" of the paper) and optimizer state."""
+class Model(struct.PyTreeNode):
+    """One network's parameters, their exponential moving average (the "bar" of the papers) and optimizer state.
+
+    A policy acts by the average, or by the parameters of a model without one (`ema` None).
+    """
 
     params: Any
     ema: Any
     opt_state: optax.OptState
+
+    @property
+    def acting(self) -> Any:
+        """The parameters that a policy acts by."""
+        return self.params if self.ema is None else self.ema
 
 
 def optimizer(clip_norm: float) -> optax.GradientTransformation:
@@ -25,9 +32,21 @@ def optimizer(clip_norm: float) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(clip_norm), optax.scale_by_adam(eps_root=1e-16))
 
 
-def create(params: Any, clip_norm: float) -> Model:
-    """Returns a model whose average equals its parameters."""
-    return Model(params=params, ema=jax.tree.map(jnp.copy, params), opt_state=optimizer(clip_norm).init(params))
+def create(params: Any, clip_norm: float, average: bool = True) -> Model:
+    """Returns a model whose average, if it is to have one, equals its parameters."""
+    ema = jax.tree.map(jnp.copy, params) if average else None
+    return Model(params=params, ema=ema, opt_state=optimizer(clip_norm).init(params))
+
+
+def only_acting(state: Any) -> Any:
+    """Returns a state without what only training reads: each `Model` keeps what it acts by."""
+
+    def strip(node):
+        if not isinstance(node, Model):
+            return node
+        return Model(params=node.params if node.ema is None else None, ema=node.ema, opt_state=None)
+
+    return jax.tree.map(strip, state, is_leaf=lambda node: isinstance(node, Model))
 
 
 def cosine_decay(learning_rate: jax.Array, count: jax.Array, decay_steps: jax.Array) -> jax.Array:
@@ -41,7 +60,7 @@ def apply_gradients(
     gradients: Any,
     clip_norm: float,
     learning_rate: jax.Array,
-    ema_rate: jax.Array,
+    ema_rate: jax.Array | float = 1.0,
     decay_steps: jax.Array | float = jnp.inf,
 ) -> Model:
     """Returns the model after one Adam step, its average moved after it by `ema_rate`."""
@@ -49,21 +68,5 @@ def apply_gradients(
     updates, opt_state = optimizer(clip_norm).update(gradients, model.opt_state)
     rate = cosine_decay(learning_rate, count, decay_steps)
     params = jax.tree.map(lambda p, u: p - rate * u, model.params, updates)
-    return Model(params, optax.incremental_update(params, model.ema, ema_rate), opt_state)
-
-
-def aggregate(values: jax.Array, how: str, rho: jax.Array) -> jax.Array:
-    """Returns one value from the ensemble's, over axis 0: `mean - rho std` (17) for "lcb", "min" or "mean".
-
-    The standard deviation is the population's; where all members agree it is 0 and so is its gradient.
-    """
-    if how == "mean":
-        return values.mean(axis=0)
-    if how == "min":
-        return values.min(axis=0)
-    if how != "lcb":
-        raise ValueError(f"aggregation is {how!r}; it must be 'lcb', 'min' or 'mean'.")
-    variance = values.var(axis=0)
-    agreed = variance == 0
-    std = jnp.where(agreed, 0.0, jnp.sqrt(jnp.where(agreed, 1.0, variance)))
-    return values.mean(axis=0) - rho * std
+    ema = None if model.ema is None else optax.incremental_update(params, model.ema, ema_rate)
+    return Model(params, ema, opt_state)

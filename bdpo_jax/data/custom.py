@@ -7,7 +7,7 @@ import numpy as np
 
 from bdpo_jax.data import d4rl, files
 from bdpo_jax.data.dataset import Dataset, check
-from bdpo_jax.types import UserError
+from bdpo_jax.errors import UserError
 
 
 def load(path: str, reward_scaling: str | float = "auto", action_space: gymnasium.spaces.Box | None = None) -> Dataset:

@@ -17,7 +17,7 @@ import pooch
 from bdpo_jax.data import download
 from bdpo_jax.data.dataset import Dataset, check, unknown_name
 from bdpo_jax.data.files import read
-from bdpo_jax.types import UserError
+from bdpo_jax.errors import UserError
 
 ACTION_BOUND = 1 - 1e-5  # keeps actions off the edge of the box, as in the released code
 

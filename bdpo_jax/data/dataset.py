@@ -2,21 +2,30 @@
 
 import difflib
 import warnings
+import zlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from bdpo_jax.types import Batch, UserError
+from bdpo_jax.errors import UserError
+from bdpo_jax.types import Batch
 
 # Key -> rank of the array; a trailing axis of length one is accepted where a vector is expected.
 RANKS = {"observations": 2, "actions": 2, "rewards": 1, "next_observations": 2, "terminals": 1, "timeouts": 1}
 
 
 def batch_key(key: jax.Array, phase: str, step: jax.Array | int) -> jax.Array:
-    """Returns the key of an update's batch; `phase` is "pretrain" or "train", `step` its count of updates before."""
-    return jax.random.fold_in(jax.random.fold_in(key, {"pretrain": 10, "train": 11}[phase]), step)
+    """Returns the key of an update's batch.
+
+    Args:
+      key: of the run.
+      phase: its name; each phase has a random stream of its own.
+      step: updates of the phase before this one.
+    """
+    stream = zlib.crc32(phase.encode()) & 0x7FFFFFFF
+    return jax.random.fold_in(jax.random.fold_in(key, stream), step)
 
 
 def draw_rows(key: jax.Array, size: int, batch_size: int) -> jax.Array:
@@ -24,8 +33,7 @@ def draw_rows(key: jax.Array, size: int, batch_size: int) -> jax.Array:
     return jax.random.randint(key, (batch_size,), 0, size)
 
 
-@struct.dataclass
-class Dataset:
+class Dataset(struct.PyTreeNode):
     """Transitions `(s, a, r, s', d)`, float32; NumPy on the host until `jax.device_put(dataset)`.
 
     Attributes:
@@ -41,7 +49,7 @@ class Dataset:
     rewards: jax.Array
     next_observations: jax.Array
     terminals: jax.Array
-    member_axis = None  # members share it
+    run_axis = None  # the runs of a group share it
 
     @property
     def size(self) -> int:

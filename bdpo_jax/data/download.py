@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pooch
 
-from bdpo_jax.types import UserError
+from bdpo_jax.errors import UserError
 
 RETRIES = 2  # further attempts per mirror, with pauses of 1, 2, ... seconds
 TIMEOUT = 30  # seconds without a byte

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 
 from bdpo_jax.data.dataset import check_arrays
-from bdpo_jax.types import UserError
+from bdpo_jax.errors import UserError
 
 REQUIRED_KEYS = ("observations", "actions", "rewards", "terminals")
 BOOLEAN_KEYS = ("terminals", "timeouts")

@@ -1,4 +1,4 @@
-"""A dataset that stays in the host's memory: the batches of the next stretch of updates are gathered while one runs.
+"""A dataset that stays in the host's memory: the batches of the next chunk of updates are gathered while one runs.
 
 The rows are those that `Dataset.sample` draws on a device from the same keys, so training cannot tell the difference.
 """
@@ -6,7 +6,6 @@ The rows are those that `Dataset.sample` draws on a device from the same keys, s
 import dataclasses
 import functools
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,18 +18,17 @@ from bdpo_jax.data.dataset import Dataset, batch_key, draw_rows
 from bdpo_jax.types import Batch
 
 
-@struct.dataclass
-class Drawn:
-    """The batches of some updates; stands in for a `Dataset` in their compiled stretch.
+class Drawn(struct.PyTreeNode):
+    """The batches of some updates; stands in for a `Dataset` in their compiled chunk.
 
     Attributes:
-      batches: leaves `[updates, batch, ...]`, for members side by side `[members, updates, batch, ...]`.
-      first: how many updates of their phase come before them, `[]` or `[members]`.
+      batches: leaves `[updates, batch, ...]`, for stacked runs `[runs, updates, batch, ...]`.
+      first: how many updates of their phase come before them, `[]` or `[runs]`.
     """
 
     batches: Batch
     first: jax.Array
-    member_axis = 0
+    run_axis = 0
 
     def batch(self, key: jax.Array, phase: str, step: jax.Array, batch_size: int) -> Batch:
         """Returns the batch of update `step`, which must be one of these."""
@@ -39,7 +37,7 @@ class Drawn:
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """Which batches: those of `length` updates of a phase ("pretrain", "train") after `start`."""
+    """Which batches: those of the `length` updates of a phase that follow its first `start`."""
 
     phase: str
     start: int
@@ -47,7 +45,7 @@ class Request:
 
 
 class Gatherer:
-    """Draws stretches of batches from a dataset on the host, one stretch ahead of training.
+    """Draws the batches of chunks from a dataset on the host, one chunk ahead of training for each run.
 
     Args:
       dataset: NumPy arrays.
@@ -58,32 +56,32 @@ class Gatherer:
     def __init__(self, dataset: Dataset, batch_size: int, mesh):
         self.dataset, self.batch_size, self.mesh = dataset, batch_size, mesh
         self._thread = ThreadPoolExecutor(1, "data")
-        self._ahead: tuple[Any, Future] | None = None
+        self._ahead: dict[bytes, tuple[Request, Future]] = {}  # by the run's key
 
     def take(self, request: Request, keys: jax.Array) -> Drawn:
-        """Returns the batches of a request; at once, where it is the one last prepared."""
+        """Returns the batches of a request; at once, where it is the one last prepared for these keys."""
         numbers = _numbers(keys)
-        ahead, self._ahead = self._ahead, None
-        if ahead is not None and ahead[0] == (request, numbers.tobytes()):
+        ahead = self._ahead.pop(numbers.tobytes(), None)
+        if ahead is not None and ahead[0] == request:
             return ahead[1].result()
         return self._gather(request, self._rows(request, numbers))
 
     def prepare(self, request: Request, keys: jax.Array) -> None:
         """Begins to gather what will be taken next.
 
-        To be called before the devices are given their next stretch: where JAX has no other device, they draw the
+        To be called before the devices are given their next chunk: where JAX has no other device, they draw the
         numbers of the rows, too.
         """
         numbers = _numbers(keys)
         rows = self._rows(request, numbers)
-        self._ahead = ((request, numbers.tobytes()), self._thread.submit(self._gather, request, rows))
+        self._ahead[numbers.tobytes()] = (request, self._thread.submit(self._gather, request, rows))
 
-    def forget(self) -> None:
-        """Drops what was prepared."""
-        self._ahead = None
+    def forget(self, keys: jax.Array) -> None:
+        """Drops what was prepared for these keys."""
+        self._ahead.pop(_numbers(keys).tobytes(), None)
 
     def close(self) -> None:
-        self.forget()
+        self._ahead.clear()
         self._thread.shutdown()
 
     def _rows(self, request: Request, numbers: np.ndarray) -> np.ndarray:
@@ -92,16 +90,16 @@ class Gatherer:
             return np.asarray(_draw_rows(numbers, request.start, request.phase, *sizes))
 
     def _gather(self, request: Request, rows: np.ndarray) -> Drawn:
-        members = rows.shape[:-2]
-        axes = (devices.MEMBER,) if members else ()
+        runs = rows.shape[:-2]
+        axes = (devices.RUN,) if runs else ()
         batches = {}
         for name in Batch.__dataclass_fields__:
             source = getattr(self.dataset, name)
             shape = rows.shape + source.shape[1:]
             take = lambda part, source=source: source[rows[part[: rows.ndim]]]  # noqa: E731
             batches[name] = self._put(shape, take, *axes, None, devices.BATCH)
-        first = np.full(members, request.start, np.int32)
-        return Drawn(Batch(**batches), self._put(members, lambda part: first[part], *axes))
+        first = np.full(runs, request.start, np.int32)
+        return Drawn(Batch(**batches), self._put(runs, lambda part: first[part], *axes))
 
     def _put(self, shape: tuple[int, ...], part_of, *axes) -> jax.Array:
         """An array on the devices of which each process makes its own parts.
@@ -120,7 +118,7 @@ def _numbers(keys: jax.Array) -> np.ndarray:
 
 @functools.partial(jax.jit, static_argnums=(2, 3, 4, 5))
 def _draw_rows(numbers, start, phase: str, length: int, size: int, batch_size: int):
-    """The rows of the batches, `[length, batch]`, with members' keys `[members, length, batch]`."""
+    """The rows of the batches, `[length, batch]`, with stacked keys `[runs, length, batch]`."""
 
     def of_one(numbers):
         key = jax.random.wrap_key_data(numbers)

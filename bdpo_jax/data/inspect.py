@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from bdpo_jax.data import d4rl, files
-from bdpo_jax.defaults import get_config
-from bdpo_jax.types import UserError
+from bdpo_jax.data.options import Data
+from bdpo_jax.errors import UserError
 
 SATURATED = 0.99  # |action| from which a motor counts as being at its limit
 JUMP = 20.0  # times the median step of an observation, beyond which two rows are hardly of one trajectory
@@ -127,7 +127,7 @@ def main(arguments: list[str] | None = None) -> None:
         if not path.exists():
             task = d4rl.TASKS[name]
             path, limit, family = (
-                d4rl.find(name, options.dataset_path, mirrors=get_config().mirrors),
+                d4rl.find(name, options.dataset_path, mirrors=Data.mirrors),
                 task.max_episode_steps,
                 task.family,
             )

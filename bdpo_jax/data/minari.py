@@ -8,7 +8,7 @@ import numpy as np
 
 from bdpo_jax.data import custom, d4rl
 from bdpo_jax.data.dataset import Dataset, check
-from bdpo_jax.types import UserError
+from bdpo_jax.errors import UserError
 
 
 @functools.cache

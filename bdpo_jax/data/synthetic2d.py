@@ -7,7 +7,9 @@ terminal. The best policy at penalty strength eta is then known: the data resamp
 import numpy as np
 
 from bdpo_jax.data.dataset import Dataset, unknown_name
-from bdpo_jax.types import UserError
+from bdpo_jax.errors import UserError
+
+BOUND = 4.5  # half-width of the action box
 
 _DIAGONAL = 1 / np.sqrt(2)
 _DIRECTIONS = np.array(

@@ -18,7 +18,7 @@ from bdpo_jax.envs.locomotion import HalfCheetahEnv, HopperEnv, Walker2dEnv
 from bdpo_jax.envs.original import OriginalEnv
 from bdpo_jax.envs.physics import VERIFIED_MUJOCO, import_mujoco
 from bdpo_jax.envs.pointmass import PointMassEnv
-from bdpo_jax.types import UserError
+from bdpo_jax.errors import UserError
 
 BACKENDS = ("mujoco", "gymnasium", "d4rl")
 

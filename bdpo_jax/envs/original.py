@@ -10,7 +10,7 @@ import warnings
 import gymnasium
 import numpy as np
 
-from bdpo_jax.types import UserError
+from bdpo_jax.errors import UserError
 
 
 @functools.cache

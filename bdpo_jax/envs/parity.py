@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from bdpo_jax import envs
-from bdpo_jax.types import UserError
+from bdpo_jax.errors import UserError
 
 STEPS = (1, 10, 100, 200)
 

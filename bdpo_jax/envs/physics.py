@@ -16,7 +16,7 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 
-from bdpo_jax.types import UserError
+from bdpo_jax.errors import UserError
 
 VERIFIED_MUJOCO = "3.1.6"
 INERTIA_ARRAYS = ("body_mass", "body_inertia", "body_ipos", "body_iquat")

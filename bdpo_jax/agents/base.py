@@ -1,0 +1,81 @@
+"""What the trainer knows of an algorithm: its state, its phases, the policies that it acts by.
+
+An algorithm is a module. It has the names of `Agent`; there is no base class.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import jax
+
+from bdpo_jax.types import Batch
+
+State = Any  # a `flax.struct` dataclass with `hyper: Hyper` and `static: Static`; only the algorithm looks further
+Metrics = dict[str, jax.Array]  # scalars; each is averaged over the updates between two rows and must be finite
+Update = Callable[[State, Batch, jax.Array], tuple[State, Metrics]]
+Policy = Callable[[State, jax.Array, jax.Array], jax.Array]  # (state, observations, key) -> actions
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """A part of training in which one kind of update is repeated.
+
+    Two phases are equal where they are the same compiled program: a longer run is, other functions are not.
+
+    Attributes:
+      name: of its batches' random stream, in messages and in the account of time.
+      updates: its budget.
+      update: done every time.
+      delayed: done after each `interval`-th update, on that update's batch (a delayed actor); its metrics come once for
+        each time that it is done.
+      interval: updates per `delayed`; the budget, the warm-up and all intervals of the trainer are multiples of it.
+      delayed_from: updates of the phase before `delayed` is done for the first time (a warm-up).
+      settle: state -> state after each chunk of updates, idempotent ("the actor starts as the behavior model").
+      watch: policies scored every `evaluate_every` updates.
+      score: policies scored when the phase ends.
+    """
+
+    name: str
+    updates: int = dataclasses.field(compare=False)
+    update: Update
+    delayed: Update | None = None
+    interval: int = 1
+    delayed_from: int = dataclasses.field(default=0, compare=False)
+    settle: Callable[[State], State] | None = None
+    watch: tuple[str, ...] = dataclasses.field(default=(), compare=False)
+    score: tuple[str, ...] = dataclasses.field(default=(), compare=False)
+
+
+class Agent(Protocol):
+    """The names that a module of `agents/` has.
+
+    Attributes:
+      Static: frozen dataclass of sizes and switches, each a field of `bdpo_jax.settings`; a change recompiles. It also
+        has the field `action_dim`, without a default.
+      Hyper: `flax.struct` dataclass of the numbers that one sweeps, likewise; a change never recompiles.
+      Budget: frozen dataclass of the updates of its phases; `train_steps` is among them.
+      POLICIES: what can act, by name. "policy" is the algorithm's own, "behavior" a model of the data's, if it has one.
+      VIEWS: what pictures may ask for, where it is offered:
+        "q": (state, observations `[..., S]`, actions `[..., A]`) -> values `[...]`;
+        "value": (state, observations, noisy actions `[..., A]`, n `[...]`) -> values `[...]`;
+        "path": (state, observations `[m, S]`, key) -> `[N + 1, m, A]`, noisy actions by diffusion step.
+    """
+
+    Static: type
+    Hyper: type
+    Budget: type
+    POLICIES: Mapping[str, Policy]
+    VIEWS: Mapping[str, Callable]
+
+    @staticmethod
+    def init(config: Any, key: jax.Array, observation_dim: int, action_dim: int) -> State:
+        """Returns the initial state; `config` is any object with the attributes that it wants to change."""
+
+    @staticmethod
+    def phases(config: Any) -> tuple[Phase, ...]:
+        """Returns what training does, in order."""
+
+    @staticmethod
+    def check(config: Any) -> None:
+        """Raises a `UserError` where settings do not fit together; ranges are in the fields."""

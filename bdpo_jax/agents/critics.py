@@ -1,0 +1,88 @@
+"""What critics share: aggregation of an ensemble, its regression, the target of temporal differences, best of N."""
+
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from bdpo_jax import ensembles
+from bdpo_jax.types import Batch
+
+
+def check_batch(batch: Batch, action_dim: int) -> None:
+    """Looks at a batch's shapes and dtypes when it is traced.
+
+    Raises:
+      AssertionError: they are not those of `Batch`.
+    """
+    size = batch.rewards.shape[0]
+    chex.assert_shape([batch.actions], (size, action_dim))
+    chex.assert_shape([batch.rewards, batch.terminals], (size,))
+    chex.assert_rank(batch.observations, 2)
+    chex.assert_shape([batch.observations, batch.next_observations], (size, batch.observations.shape[-1]))
+    chex.assert_type(jax.tree.leaves(batch), jnp.float32)
+
+
+def aggregate(values: jax.Array, how: str, rho: jax.Array) -> jax.Array:
+    """Returns one value from the ensemble's, over axis 0: `mean - rho std` (17) for "lcb", "min" or "mean".
+
+    The standard deviation is the population's; where all members agree it is 0 and so is its gradient.
+    """
+    if how == "mean":
+        return values.mean(axis=0)
+    if how == "min":
+        return values.min(axis=0)
+    if how != "lcb":
+        raise ValueError(f"aggregation is {how!r}; it must be 'lcb', 'min' or 'mean'.")
+    variance = values.var(axis=0)
+    agreed = variance == 0
+    std = jnp.where(agreed, 0.0, jnp.sqrt(jnp.where(agreed, 1.0, variance)))
+    return values.mean(axis=0) - rho * std
+
+
+def td_target(batch: Batch, discount: jax.Array, next_values: jax.Array) -> jax.Array:
+    """Returns `r + discount (1 - d) next_values`, `[batch]`."""
+    return batch.rewards + discount * (1 - batch.terminals) * next_values
+
+
+def regression(network: Any, params: Any, inputs: tuple, target: jax.Array, weights: jax.Array | float = 1.0):
+    """The loss of an ensemble, with its gradients: the mean over batch and members of `w (f_k(inputs) - y)^2` (18).
+
+    Args:
+      network: one member.
+      params: of the ensemble, leaves `[members, ...]`.
+      inputs: of the network, leading axis batch.
+      target: `[batch]`.
+      weights: w, `[batch]` or 1.
+
+    Returns:
+      loss, members' values `[members, batch]`, gradients like `params`.
+    """
+
+    def member_loss(member):
+        values = network.apply(member, *inputs)[..., 0]
+        return (weights * jnp.square(values - target)).mean(), values
+
+    gradient = jax.value_and_grad(member_loss, has_aux=True)
+    (losses, values), gradients = ensembles.each_member(gradient, params, len(target))
+    return losses.mean(), values, jax.tree.map(lambda x: x / len(losses), gradients)
+
+
+def expectile_loss(difference: jax.Array, expectile: jax.Array) -> jax.Array:
+    """Returns `|tau - 1(u < 0)| u^2` of differences u `[...]`: its minimum over a constant is their tau-expectile.
+
+    Implicit Q-learning (Kostrikov et al., 2022), equation (5).
+    """
+    return jnp.abs(expectile - (difference < 0)) * jnp.square(difference)
+
+
+def best_of(actions: jax.Array, values: jax.Array) -> jax.Array:
+    """Returns of the candidates `actions [..., candidates, A]` the one of highest value, `[..., A]`.
+
+    Args:
+      actions: the candidates.
+      values: `[..., candidates]`.
+    """
+    best = jnp.argmax(values, axis=-1)[..., None, None]
+    return jnp.take_along_axis(actions, best, axis=-2)[..., 0, :]

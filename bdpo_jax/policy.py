@@ -1,0 +1,66 @@
+"""A trained policy as a plain function, for whoever runs it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+
+from bdpo_jax.agents import AGENTS
+from bdpo_jax.errors import UserError
+
+
+def load_policy(
+    workdir: str | Path, step: int | None = None, candidates: int | None = None, policy: str = "policy"
+) -> Callable[..., np.ndarray]:
+    """Returns the policy of the run in `workdir`: `policy(observations, key=None) -> actions`, NumPy to NumPy.
+
+    Observations are `[observation_dim]` or `[batch, observation_dim]`. Without `key` the noise of the k-th call is a
+    function of the run's seed and k.
+
+    Args:
+      workdir: directory of a run; a run still going may be read too.
+      step: which kept checkpoint; None: the latest.
+      candidates: actions drawn, of which Q picks one; None: the run's `greedy_candidates`.
+      policy: "policy" (the algorithm's own), "behavior", or another of its `POLICIES`.
+
+    Raises:
+      UserError: there is no run, checkpoint or policy of that name, or it does not choose among candidates.
+    """
+    # Storage is imported only here: who imports the algorithms alone needs none of it.
+    from bdpo_jax.checkpoint import Checkpointer
+    from bdpo_jax.workdir import read_config
+
+    workdir = Path(workdir)
+    config = SimpleNamespace(**read_config(workdir))
+    agent = AGENTS[config.agent]
+    if policy not in agent.POLICIES:
+        raise UserError(f"{config.agent} has no policy {policy!r}; it has {', '.join(agent.POLICIES)}.")
+    if candidates is not None:
+        if policy == "behavior" or not hasattr(config, "greedy_candidates"):
+            raise UserError(f"The policy {policy!r} of {config.agent} draws one action; leave candidates out.")
+        config.greedy_candidates = candidates
+    try:
+        sizes = json.loads((workdir / "sizes.json").read_text())
+    except FileNotFoundError:
+        runs = sorted(path.parent.name for path in workdir.glob("*/config.json"))
+        if runs:
+            raise UserError(f"{workdir} holds several runs: name one of {', '.join(runs)} in it.") from None
+        raise UserError(f"{workdir} holds no checkpoint yet: wait for the run's first one.") from None
+    root = jax.random.key(config.seed)
+    like = jax.eval_shape(lambda key: agent.init(config, key, sizes["observation_dim"], sizes["action_dim"]), root)
+    with Checkpointer(workdir / "checkpoints", read_only=True) as checkpoints:
+        state, _ = checkpoints.restore(like, step)
+    act = jax.jit(lambda observations, key: agent.POLICIES[policy](state, observations, key))
+    calls = 0
+
+    def deployed(observations, key=None):
+        nonlocal calls
+        if key is None:
+            key = jax.random.fold_in(root, calls)
+            calls += 1
+        return np.asarray(act(np.asarray(observations, np.float32), key))
+
+    return deployed

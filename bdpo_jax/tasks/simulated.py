@@ -1,0 +1,213 @@
+"""Tasks whose policies are scored by episodes in a simulation: D4RL's, Minari's, OGBench's, and files of one's own."""
+
+import copy
+from pathlib import Path
+
+import numpy as np
+
+from bdpo_jax import envs, evaluation, plotting
+from bdpo_jax.data import custom, d4rl, minari, ogbench
+from bdpo_jax.envs import antmaze
+from bdpo_jax.errors import UserError
+from bdpo_jax.tasks.base import Acting
+
+
+class Simulated:
+    """What such tasks share; one of them adds `load`, which sets `dataset`, and `environment`."""
+
+    takes_env = False  # whether `config.env` names the environment
+
+    def __init__(self, config):
+        self.config, self.references = config, {}
+        if config.env and not self.takes_env:
+            raise UserError(
+                f"config.env is {config.env!r}; {config.task} has an environment of its own: leave it empty."
+            )
+        self.make_env = self.environment(config)
+        self.load()
+        if config.reward_shift:
+            self.dataset = self.dataset.replace(rewards=self.dataset.rewards + np.float32(config.reward_shift))
+        if self.make_env is not None:
+            self._check_widths()
+
+    def for_run(self, config):
+        """Returns the task of a config that differs in numbers of the method alone."""
+        other = copy.copy(self)
+        other.config = config
+        return other
+
+    @staticmethod
+    def environment(config):
+        """Returns a function that makes the config's environment, or None."""
+        raise NotImplementedError
+
+    def load(self) -> None:
+        raise NotImplementedError
+
+    @staticmethod
+    def normalize(config, returns: np.ndarray) -> np.ndarray | None:
+        """Returns the normalised scores of returns, None for a task without reference scores."""
+        return None
+
+    def _check_widths(self):
+        env = self.make_env()
+        widths = env.observation_space.shape[0], env.action_space.shape[0]
+        env.close()
+        for kind, found, expected in zip(
+            ("observations", "actions"), (self.dataset.observation_dim, self.dataset.action_dim), widths, strict=True
+        ):
+            if found != expected:
+                raise UserError(
+                    f"The {kind} of the dataset are {found} wide, those of {self.config.env or self.config.task} "
+                    f"{expected}: give the task that the data come from, or another dataset_path."
+                )
+
+    def evaluate(self, acting: Acting, policies, episodes, key, before_step) -> dict:
+        """Returns what `score` says of each policy's episodes; {} without an environment."""
+        if self.make_env is None:
+            return {}
+        scores = {}
+        for name in policies:
+
+            def policy(observations, key, act=acting.policies[name]):
+                before_step()
+                return act(observations, key)
+
+            scores[name] = self.score(evaluation.evaluate(policy, self.make_env, episodes, self.config.seed))
+        return scores
+
+    def score(self, found: evaluation.Episodes) -> dict:
+        interval = evaluation.bootstrap_interval
+        scores = {
+            "return": float(found.returns.mean()),
+            "return_interval": interval(found.returns),
+            "length": float(found.lengths.mean()),
+            "returns": found.returns,
+            "lengths": found.lengths,
+        }
+        if all("success" in info for info in found.infos):
+            scores["success"] = np.mean([float(info["success"]) for info in found.infos])
+        normalized = self.normalize(self.config, found.returns)
+        if normalized is not None:
+            scores["normalized_score"] = {"mean": normalized.mean(), "std": normalized.std()}
+            scores["normalized_interval"] = interval(normalized)
+        return scores
+
+    def headline(self, scores: dict) -> dict | None:
+        """Returns the normalised score where there is one, else the return."""
+        if "policy" not in scores:
+            return None
+        own = scores["policy"]
+        if "normalized_score" in own:
+            value, interval = own["normalized_score"]["mean"], own["normalized_interval"]
+            return {"name": "normalized score", "value": value, "interval": interval}
+        return {"name": "return", "value": own["return"], "interval": own["return_interval"]}
+
+    def summary(self, scores: dict) -> str:
+        if "policy" not in scores:
+            return (
+                "nothing was scored: the file has no environment (config.env)"
+                if self.make_env is None
+                else ("the policy was not scored")
+            )
+        own, parts = scores["policy"], []
+        if "normalized_score" in own:
+            score = own["normalized_score"]
+            parts.append(f"normalized score {score['mean']:.1f} +- {score['std']:.1f}")
+        else:
+            parts.append(f"return {own['return']:.2f}")
+        if "success" in own:
+            parts.append(f"success {own['success']:.0%}")
+        return ", ".join(parts)
+
+    def draw(self, directory: Path, acting: Acting, key, scores: dict) -> Path | None:
+        return None
+
+
+def task_environment(config):
+    """Returns a function that makes the environment of a task of ours."""
+    envs.max_episode_steps(config.task)  # an unknown task is an error here
+    return lambda: envs.make(config.task, config.backend)
+
+
+class D4RL(Simulated):
+    """The tasks of D4RL, scored by normalised return."""
+
+    environment = staticmethod(task_environment)
+
+    def load(self):
+        config = self.config
+        self.dataset = d4rl.load(config.task, config.dataset_path, config.reward_scaling, mirrors=config.mirrors)
+
+    @staticmethod
+    def normalize(config, returns):
+        if envs.reference_scores(config.task) is None:
+            return None
+        return envs.normalized_score(config.task, returns)
+
+    def draw(self, directory: Path, acting: Acting, key, scores: dict) -> Path | None:
+        """Draws the values of the data's states over an antmaze; other tasks have no picture."""
+        if not self.config.task.startswith("antmaze") or "q" not in acting.views:
+            return None
+        maze = self.config.task.split("-")[1]
+        rows = np.random.default_rng(0).choice(self.dataset.size, min(4000, self.dataset.size), replace=False)
+        observations = self.dataset.observations[rows]
+        values = acting.views["q"](observations, acting.policies["policy"](observations, key))
+        path = directory / "values.png"
+        plotting.maze_values(
+            path,
+            f"{self.config.task}: value of the data's states",
+            observations[:, :2],
+            np.asarray(values),
+            antmaze.cells(maze, "1"),
+            antmaze.cells(maze, "G")[0],
+            antmaze.CELL_SIZE,
+            caption=self.summary(scores),
+        )
+        return path
+
+
+class Minari(Simulated):
+    """A dataset of Minari's, scored in the environment that it names."""
+
+    @staticmethod
+    def environment(config):
+        return minari.environment(config.task)
+
+    def load(self):
+        self.dataset = minari.load(self.config.task, self.config.reward_scaling)
+
+    @staticmethod
+    def normalize(config, returns):
+        return minari.normalized_score(config.task, returns)
+
+
+class OGBench(Simulated):
+    """A single-task dataset of OGBench's, scored in its environment; `success` is its measure."""
+
+    @staticmethod
+    def environment(config):
+        return ogbench.environment(config.task)
+
+    def load(self):
+        config = self.config
+        self.dataset = ogbench.load(config.task, config.dataset_path, config.reward_scaling)
+
+
+class File(Simulated):
+    """A file of one's own, scored in any registered gymnasium environment, or not at all."""
+
+    takes_env = True
+
+    @staticmethod
+    def environment(config):
+        return custom.environment(config.env)
+
+    def load(self):
+        config = self.config
+        space = None
+        if self.make_env is not None:
+            env = self.make_env()
+            space = env.unwrapped.action_space
+            env.close()
+        self.dataset = custom.load(config.dataset_path, config.reward_scaling, space)

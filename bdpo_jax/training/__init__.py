@@ -1,0 +1,6 @@
+"""From a config to results on disk."""
+
+from bdpo_jax.training.sweep import default_workdir
+from bdpo_jax.training.trainer import run
+
+__all__ = ["default_workdir", "run"]

@@ -1,0 +1,66 @@
+"""Stop signals, taken at safe points and agreed on by all processes of a job."""
+
+import contextlib
+import signal
+from collections.abc import Iterator
+
+import jax
+
+from bdpo_jax import devices
+from bdpo_jax.errors import Stopped, UserError
+
+_FAILED = 256  # more than any signal: the first process failed in what it does alone
+
+
+class StopSignals:
+    """SIGTERM and SIGINT, while the block runs; a second SIGINT interrupts at once."""
+
+    def __init__(self):
+        self._received = 0
+        self._error: UserError | None = None
+
+    def check(self) -> None:
+        """Ends the job where one of its processes must end; all of them must call this.
+
+        Raises:
+          Stopped: a process has received a signal.
+          UserError: of the first process, see `alone`.
+        """
+        found = devices.agreed(_FAILED if self._error else self._received)
+        if found == _FAILED:
+            devices.shared(self._fail)
+        self._raise(found)
+
+    def _fail(self) -> None:
+        raise self._error
+
+    def check_here(self) -> None:
+        """Raises `Stopped` once this process has received a signal: for threads."""
+        self._raise(self._received)
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Work that only the first process of a job does: its `UserError` is raised in all, by the next `check`."""
+        try:
+            yield
+        except UserError as error:
+            if jax.process_count() == 1:
+                raise
+            self._error = self._error or error
+
+    def _raise(self, number: int) -> None:
+        if number:
+            raise Stopped(number)
+
+    def _remember(self, number, _):
+        if self._received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self._received = number
+
+    def __enter__(self) -> "StopSignals":
+        self._before = {number: signal.signal(number, self._remember) for number in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def __exit__(self, *_) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)

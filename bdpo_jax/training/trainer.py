@@ -1,0 +1,286 @@
+"""Training: the loop over chunks of updates, for one run and for a group of runs alike."""
+
+import contextlib
+import os
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from bdpo_jax import devices, loggers, tasks
+from bdpo_jax.agents import AGENTS
+from bdpo_jax.agents.base import State
+from bdpo_jax.errors import NonFinite, Stopped, UserError
+from bdpo_jax.tasks.base import Task
+from bdpo_jax.training import engine as engines
+from bdpo_jax.training import options, sources, sweep
+from bdpo_jax.training.profiler import Profiler
+from bdpo_jax.training.run import BROKEN, Observer, Restored, Run
+from bdpo_jax.training.schedule import Chunk, Schedule
+from bdpo_jax.training.scoring import Evaluator, snapshot
+from bdpo_jax.training.signals import StopSignals
+from bdpo_jax.workdir import Workdir
+
+
+def run(config, workdir: str | Path, observer: Observer = lambda *_: None) -> dict:
+    """Trains, evaluates and writes `config` into `workdir`; continues what is there.
+
+    With `config.seeds` or `config.sweep` each run of the group has a directory of its own within, as a single run has.
+
+    Args:
+      config: as the files of `configs/` make it.
+      workdir: the directory.
+      observer: called as `observer(event, name, done)` when a row was "logged", a checkpoint "saved" or when "scoring"
+        begins (in its own thread); `name` is the run's in its group, `done` the updates.
+
+    Returns:
+      The contents of `results.json`.
+
+    Raises:
+      UserError: the config, the data or the directory does not allow it.
+      Stopped: a stop signal came; everything is saved.
+      NonFinite: a number became NaN or infinite; the state is saved apart. Of a group, after the others' end.
+    """
+    options.check(config)
+    configs, path = sweep.expand(config), Path(workdir)
+    for one in configs.values():
+        options.check(one)
+    schedule = _schedule(next(iter(configs.values())))
+    if config.deterministic:  # read when the first computation starts
+        os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_deterministic_ops=true"
+    if config.compilation_cache:
+        jax.config.update("jax_compilation_cache_dir", str(Path(config.compilation_cache).expanduser()))
+    task = tasks.make(next(iter(configs.values())))
+    with StopSignals() as signals, contextlib.ExitStack() as stack:
+        held: list[Workdir] = []
+        devices.shared(lambda: held.append(stack.enter_context(Workdir(path, config, options.may_change(config)))))
+        results, broken = {}, {}
+        for names in sweep.waves(configs, path, schedule.total, config.runs_at_once):
+            wave = {name: configs[name] for name in names}
+            found, failed = _train_wave(wave, path, task, schedule, signals, observer, held)
+            results |= found
+            broken |= failed
+        if sweep.is_group(config):
+            return sweep.finish(config, configs, path, results, broken)
+        if broken:
+            raise NonFinite(broken[""])
+        return results[""]
+
+
+def train(schedule: Schedule, engine, runs: dict[str, Run], done: int, signals: StopSignals, bar, profiler: Profiler):
+    """The loop: trains `runs` from update `done` to the end of the schedule.
+
+    Args:
+      schedule: what is due when.
+      engine: with the runs' states.
+      runs: by name; those that break are taken out.
+      done: updates before.
+      signals: that end it.
+      bar: a logger of the first run's scalars.
+      profiler: of the engine.
+
+    Returns:
+      Why runs broke, by name.
+    """
+    broken, compiled = {}, set()
+    try:
+        while runs:
+            signals.check()
+            _score(schedule, engine, runs, done)
+            if done == schedule.total:
+                break
+            chunk = schedule.next(done)
+            upcoming = schedule.next(done + chunk.length) if done + chunk.length < schedule.total else None
+            began = time.perf_counter()
+            with profiler.around(chunk, chunk.program in compiled):
+                metrics = engine.advance(chunk, upcoming)
+            seconds, done = time.perf_counter() - began, done + chunk.length
+            spent_on = chunk.phase.name if chunk.program in compiled else "compilation"
+            compiled.add(chunk.program)
+            for name, values in metrics.items():
+                runs[name].seconds[spent_on] += seconds
+                problem = first_problem(chunk, values)
+                if problem:
+                    broken[name] = _take_out(engine, runs.pop(name), done, problem)
+                elif devices.is_first():
+                    with signals.alone():
+                        scalars = _means(values) | {"steps_per_second": chunk.length / seconds}
+                        runs[name].write(done, scalars)
+                        if name == next(iter(runs)):
+                            bar.write(done, scalars)
+            if schedule.save_due(done):
+                _save(engine, runs, done)
+    except (Stopped, UserError):
+        _save(engine, runs, done)
+        raise
+    _save(engine, runs, done)
+    return broken
+
+
+def _score(schedule: Schedule, engine, runs: dict[str, Run], done: int) -> None:
+    """Logs scores that have come, and begins the evaluations that are due; at the end it waits for them."""
+    policies = schedule.policies_due(done)
+    for name, one in runs.items():
+        if one.scores_are_ready():
+            one.log_scores()
+        if policies:
+            one.score(done, policies, engine.state(name))
+    if done == schedule.total:
+        for one in runs.values():
+            one.log_scores()
+
+
+def _save(engine, runs: dict[str, Run], done: int) -> None:
+    for name, one in runs.items():
+        one.save(done, engine.state(name))
+
+
+def _take_out(engine, broken: Run, done: int, problem: str) -> str:
+    """Ends a run whose numbers are NaN or infinite; returns the sentence that says so."""
+    sentence = broken.fail(done, problem, engine.state(broken.name))
+    engine.drop(broken.name)
+    if broken.name:
+        devices.say(f"Run {broken.name} stops here: {sentence}", file=sys.stderr)
+    broken.log_scores()
+    return sentence
+
+
+def first_problem(chunk: Chunk, values: engines.Metrics) -> str | None:
+    """Names the first metric of a chunk that is NaN or infinite, or a state that is; None if all is well.
+
+    Args:
+      chunk: the updates.
+      values: metrics `[entries]`, and "finite".
+    """
+    firsts = []
+    for name, entries in values.items():
+        bad = ~np.isfinite(entries) if name != "finite" else np.zeros(1, bool)
+        if bad.any():
+            firsts.append((chunk.update_of(int(bad.argmax()), len(bad)), name))
+    where = f"of the phase {chunk.phase.name!r}"
+    if firsts:
+        update, name = min(firsts)
+        return f"{name} became NaN or infinite at update {update} {where}"
+    if not values["finite"]:
+        return f"a number of the state became NaN or infinite by update {chunk.start + chunk.length} {where}"
+    return None
+
+
+def _means(values: engines.Metrics) -> dict[str, float]:
+    return {name: float(entries.mean()) for name, entries in values.items() if name != "finite"}
+
+
+# --- around the loop ---
+
+
+def _schedule(config) -> Schedule:
+    phases = AGENTS[config.agent].phases(config)
+    return Schedule(phases, config.log_every, config.checkpoint_every, config.evaluate_every)
+
+
+def _train_wave(
+    configs: dict, path: Path, task: Task, schedule: Schedule, signals: StopSignals, observer: Observer, held: list
+) -> tuple[dict[str, dict], dict[str, str]]:
+    """Trains runs side by side, from the last update of which all have a checkpoint, to the end.
+
+    Args:
+      configs: of the runs, by name.
+      path: of the group, or of the single run.
+      task: of any of them.
+      schedule: of all of them.
+      signals: that end it.
+      observer: is told what happens.
+      held: the directory at `path`, in the first process.
+
+    Returns:
+      The runs' results, and why runs broke, both by name.
+    """
+    config = next(iter(configs.values()))
+    mesh = devices.make_mesh(len(configs), config.batch_size, config.devices)
+    with contextlib.ExitStack() as stack:
+        threads = stack.enter_context(ThreadPoolExecutor(1, "evaluation"))
+        runs = {}
+        for number, (name, one) in enumerate(configs.items()):
+            owner = number % jax.process_count()
+            evaluator = Evaluator(path / name / "evaluating", threads, signals.check_here, owner)
+            runs[name] = Run(name, one, path / name, task.for_run(one), schedule, evaluator, observer)
+        states = {name: one.initial_state() for name, one in runs.items()}
+        done, restored, broken = devices.shared(lambda: _open(stack, runs, states, held))
+        for name in broken:
+            del runs[name]
+        if not runs:
+            return {}, broken
+        if done:
+            devices.say(f"Continuing the run in {path} after {done} of {schedule.total} updates.")
+        states = {name: one.begin(states[name], restored[name]) for name, one in runs.items()}
+        keys = {name: one.key for name, one in runs.items()}
+        source = sources.make(config, task.dataset, mesh)
+        stack.callback(source.close)
+        engine = engines.make(states, keys, source, config.batch_size, mesh)
+        stack.callback(engine.close)
+        devices.say(_sizes(config, task, next(iter(states.values())), len(states), mesh, source))
+        states.clear()  # they are the engine's, which donates them
+        bar = stack.enter_context(_progress_bar(config, schedule, done))
+        profiler = Profiler(path / "profile", config.profile_updates, schedule.phases[-1].name)
+        stack.callback(profiler.close)
+        broken |= train(schedule, engine, runs, done, signals, bar, profiler)
+        bar.close()
+        last = {name: snapshot(engine.state(name)) for name in runs}
+        if runs:
+            devices.say(next(iter(runs.values())).accounting())
+        finish = lambda: {name: one.results(schedule.total, last[name]) for name, one in runs.items()}  # noqa: E731
+        return devices.shared(finish), broken
+
+
+def _open(
+    stack: contextlib.ExitStack, runs: dict[str, Run], states: dict[str, State], held: list[Workdir]
+) -> tuple[int, dict[str, Restored | None], dict[str, str]]:
+    """Opens the runs' directories; in the first process.
+
+    Returns:
+      The updates done, what each run goes on from, and which runs had broken before.
+    """
+    group = "" not in runs
+    for one in runs.values() if group else ():
+        held = [*held, stack.enter_context(Workdir(one.path, one.config, options.may_change(one.config)))]
+    broken = {
+        name: f"its numbers became NaN or infinite earlier, see {one.path / BROKEN}: use other settings in another "
+        "--workdir"
+        for name, one in runs.items()
+        if (one.path / BROKEN).exists()
+    }
+    alive = {name: one for name, one in runs.items() if name not in broken}
+    # A kill may lie between two runs' checkpoints of the same update.
+    steps = [one.open(stack, keep=2 if group else 1) for one in alive.values()]
+    done = max(set.intersection(*steps)) if steps else 0
+    restored = {name: one.read(done, states[name]) for name, one in alive.items()}
+    for directory in held:
+        directory.accept()
+    for name, one in alive.items():
+        one.prepare(stack, done, restored[name])
+    return done, restored, broken
+
+
+def _progress_bar(config, schedule: Schedule, done: int) -> loggers.Loggers:
+    bars = [loggers.ProgressBar(schedule.total, config.task, initial=done)] if devices.is_first() else []
+    return loggers.Loggers(bars)
+
+
+def _sizes(config, task: Task, state: State, runs: int, mesh: Mesh | None, source: sources.Source) -> str:
+    """Says what lies on the devices: the dataset once (or some batches of it), a state for each run."""
+    data, state_size = task.dataset, devices.size_of(state) / 1e6
+    size = devices.size_of(data) / 1e6
+    stays = ""
+    if isinstance(source, sources.OnHost):
+        batches = size * config.batch_size * config.log_every * runs / data.size
+        stays = f", which stay on the host: at most {2 * batches:.1f} MB of batches at a time on the device"
+    each = f" for each of {runs} runs" if runs > 1 else ""
+    where = f"{mesh.size} times " if mesh is not None and mesh.size > 1 else ""
+    return (
+        f"{config.task}: {data.size} transitions, {size:.1f} MB{stays}; state {state_size:.1f} MB{each}; on {where}"
+        f"{jax.devices()[0].device_kind}"
+    )

@@ -1,0 +1,146 @@
+"""What every algorithm must do to be trained, swept, scored and deployed; see `agents/base.py`."""
+
+import dataclasses
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import make_batch
+
+from bdpo_jax import settings
+from bdpo_jax.agents import AGENTS, common
+from bdpo_jax.agents.base import Agent
+from bdpo_jax.data.options import Data
+from bdpo_jax.training.options import Training
+from configs import methods
+
+SIZES = {"actor_widths": (8,), "value_widths": (8,), "ensemble_size": 2, "actor_samples": 2, "diffusion_steps": 3}
+OBSERVATION_DIM, ACTION_DIM = 3, 2
+
+pytestmark = pytest.mark.parametrize("agent", AGENTS.values(), ids=AGENTS)
+
+
+def tiny(agent, **changes):
+    """A config of the trainer, the data and the algorithm, tiny in what the algorithm has of `SIZES`."""
+    config = settings.make(Training, Data, agent)
+    settings.update(config, {name: value for name, value in SIZES.items() if name in config} | changes)
+    return config
+
+
+def start(agent, seed=0):
+    return agent.init(tiny(agent), jax.random.key(seed), OBSERVATION_DIM, ACTION_DIM)
+
+
+def updates(agent):
+    """Every update of every phase, by name."""
+    for phase in agent.phases(tiny(agent)):
+        yield phase.name, phase.update
+        if phase.delayed:
+            yield f"{phase.name} (delayed)", phase.delayed
+
+
+def finite(tree):
+    return all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact))
+
+
+def test_it_has_the_names_of_an_agent(agent):
+    for name in [*Agent.__annotations__, *(n for n, f in vars(Agent).items() if isinstance(f, staticmethod))]:
+        assert hasattr(agent, name), name
+    assert next(iter(agent.POLICIES)) == "policy"
+    assert set(agent.VIEWS) <= {"q", "value", "path"}
+    assert "train_steps" in {field.name for field in dataclasses.fields(agent.Budget)}
+    assert inspect.getdoc(agent).count("\n") > 3, "the file states what it computes, and where that is written"
+    named = {name for phase in agent.phases(tiny(agent)) for name in (*phase.watch, *phase.score)}
+    assert "policy" in named and named <= agent.POLICIES.keys()
+
+
+def test_its_settings_have_a_meaning_and_defaults_in_range(agent):
+    config = tiny(agent)
+    settings.check(config, Training, Data, agent)
+    agent.check(config)
+    assert all(len(field.metadata["about"]) > 3 for field in settings.fields_of(agent))
+    assert set(config.sweep) == {field.name for field in dataclasses.fields(agent.Hyper)}
+    hash(start(agent).static)
+
+
+def test_its_table_sets_settings_that_it_has(agent):
+    (name,) = (name for name, found in AGENTS.items() if found is agent)
+    known = settings.make(Training, Data, agent)
+    for pattern, values in methods.TABLES[name]:
+        assert set(values) <= set(known), pattern
+
+
+def test_init_works_on_shapes_alone(agent):
+    shapes = jax.eval_shape(lambda key: agent.init(tiny(agent), key, OBSERVATION_DIM, ACTION_DIM), jax.random.key(0))
+    state = start(agent)
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), shapes) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
+    assert finite(state)
+    pointers = [leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves(state)]
+    assert len(set(pointers)) == len(pointers), "a state that shares memory with itself cannot be donated"
+
+
+def test_every_update_is_jitted_and_vmapped_over_seeds_and_numbers_with_one_trace(agent):
+    """Two seeds, and a second value of every swept number."""
+    first = start(agent)
+    others = [first, start(agent, 1)]
+    for field in dataclasses.fields(agent.Hyper):
+        others.append(first.replace(hyper=first.hyper.replace(**{field.name: 0.5 * getattr(first.hyper, field.name)})))
+    states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *others)
+    keys = jax.random.split(jax.random.key(2), len(others))
+    batch = make_batch(size=12)
+    for name, update in updates(agent):
+        traces = []
+
+        def counted(*arguments, update=update, traces=traces):
+            traces.append(1)
+            return update(*arguments)
+
+        function = jax.jit(jax.vmap(counted, in_axes=(0, None, 0)))
+        moved, _ = function(states, batch, keys)
+        moved, metrics = function(moved, batch, keys)
+        assert len(traces) == 1, name
+        assert jax.tree.structure(moved) == jax.tree.structure(states)
+        assert finite(moved) and finite(metrics), name
+        assert all(value.shape == (len(others),) for value in metrics.values()), name
+        changed = [(a != b).any() for a, b in zip(jax.tree.leaves(moved), jax.tree.leaves(states), strict=True)]
+        assert any(bool(one) for one in changed), name
+
+
+def test_no_two_updates_have_the_same_noise(agent):
+    """The state's own count is folded into the key, so that a caller may pass one key for ever."""
+    for name, update in updates(agent):
+        if "delayed" in name:
+            continue
+        counters = [x for x in jax.tree.leaves(start(agent)) if jnp.issubdtype(x.dtype, jnp.integer)]
+        moved, _ = jax.jit(update)(start(agent), make_batch(size=12), jax.random.key(0))
+        after = [x for x in jax.tree.leaves(moved) if jnp.issubdtype(x.dtype, jnp.integer)]
+        assert any(int(a.ravel()[0]) != int(b.ravel()[0]) for a, b in zip(counters, after, strict=True)), name
+
+
+def test_its_policies_stay_in_the_box_and_act_alike_from_a_snapshot(agent):
+    state = start(agent)
+    for _, update in updates(agent):
+        state, _ = jax.jit(update)(state, make_batch(size=12), jax.random.key(0))
+    kept = common.only_acting(state)
+    assert len(jax.tree.leaves(kept)) < len(jax.tree.leaves(state))
+    for shape in ((), (5,), (2, 3)):
+        observations = 10 * jax.random.normal(jax.random.key(1), (*shape, OBSERVATION_DIM))
+        for policy in agent.POLICIES.values():
+            actions = jax.jit(policy)(state, observations, jax.random.key(3))
+            assert actions.shape == (*shape, ACTION_DIM) and actions.dtype == jnp.float32
+            assert bool((jnp.abs(actions) <= 1).all())
+            np.testing.assert_array_equal(actions, jax.jit(policy)(kept, observations, jax.random.key(3)))
+
+
+def test_its_views_have_the_promised_shapes(agent):
+    state, key = start(agent), jax.random.key(0)
+    observations, actions = jnp.zeros((4, 5, OBSERVATION_DIM)), jnp.zeros((4, 5, ACTION_DIM))
+    if "q" in agent.VIEWS:
+        assert agent.VIEWS["q"](state, observations, actions).shape == (4, 5)
+    if "value" in agent.VIEWS:
+        assert agent.VIEWS["value"](state, observations, actions, jnp.ones((4, 5), jnp.int32)).shape == (4, 5)
+    if "path" in agent.VIEWS:
+        path = agent.VIEWS["path"](state, observations[0], key)
+        assert path.shape[1:] == (5, ACTION_DIM) and len(path) > 1

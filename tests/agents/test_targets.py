@@ -1,0 +1,235 @@
+"""Targets on hand-made arrays, the stratified draw of n, and one-step tasks."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import break_params, config, exact_state, make_batch
+
+from bdpo_jax import diffusion
+from bdpo_jax.agents import bdpo
+from bdpo_jax.agents.critics import regression
+from bdpo_jax.agents.draws import noisy_actions
+
+
+def table_q(params, observations, actions):
+    """Q of actions that are row numbers of a table."""
+    return params["table"][actions[..., 0].astype(int)][..., None]
+
+
+def table_v(params, observations, noisy, n):
+    """The same table, plus 10 n."""
+    return params["table"][noisy[..., 0].astype(int)][..., None] + 10.0 * n[..., None]
+
+
+def shifted_noise(params, observations, noisy, n):
+    return jnp.zeros_like(noisy) + params["shift"][n][..., None]
+
+
+def observed_noise(params, observations, noisy, n):
+    return noisy + observations[..., :1]
+
+
+def step_q(params, observations, actions):
+    """Q that is one number."""
+    return 0 * actions + params["offset"][0]
+
+
+def step_v(params, observations, noisy, n):
+    """V that knows n alone."""
+    return jnp.zeros_like(noisy[..., :1]) + params["offset"][n][..., None]
+
+
+def linear_v(params, observations, noisy, n):
+    return (noisy @ params["slope"])[..., None] + params["offset"][n][..., None]
+
+
+# Two members and actions 0, 1, 2: the members disagree about which is better.
+TABLE = {"table": jnp.array([[0.0, 1.0, 2.0], [0.0, 3.0, -5.0]])}
+
+
+@pytest.mark.parametrize(
+    ("aggregation", "max_q_backup", "value"),
+    [
+        # Members' means over the two samples: 1.5, -1. Mean .25, deviation 1.25: .25 - .4 * 1.25.
+        ("lcb", False, -0.25),
+        ("mean", False, 0.25),
+        ("min", False, -1.0),
+        # Each member's own maximum: 2, 3.
+        ("lcb", True, 2.5 - 0.4 * 0.5),
+        ("mean", True, 2.5),
+        ("min", True, 2.0),
+    ],
+)
+def test_q_target_by_hand(monkeypatch, aggregation, max_q_backup, value):
+    settings = config(
+        aggregation=aggregation, max_q_backup=max_q_backup, actor_samples=2, eta=0.1, rho=0.4, discount=0.5
+    )
+    state = exact_state(settings, 1, {"q": TABLE}, predict=shifted_noise, q=table_q, v=table_v)
+    state = break_params(state, "q")  # the target network alone is asked
+    actions, penalty = jnp.array([[[1.0], [2.0]]] * 2), jnp.array([[0.2, 0.4], [0.2, 0.4]])
+    monkeypatch.setattr(diffusion, "sample", lambda *args, **kwargs: diffusion.Path(actions, penalty, None))
+    batch = make_batch(size=2, action_dim=1).replace(rewards=jnp.array([10.0, 20.0]), terminals=jnp.array([0.0, 1.0]))
+    target, metrics = bdpo.q_target(state, batch, jax.random.key(0))
+    # The mean penalty .3 costs eta = .1 times itself; after a terminal there is nothing.
+    np.testing.assert_allclose(target, [10 + 0.5 * (value - 0.03), 20], rtol=1e-6)
+    np.testing.assert_allclose(metrics["path_penalty"], 0.3, rtol=1e-6)
+
+
+def test_q_target_asks_for_paths_of_the_target_actor_at_the_next_observations(monkeypatch):
+    state = exact_state(config(actor_samples=4), 1, {}, predict=lambda p, s, a, n: (p, s), q=table_q, v=table_v)
+    state = state.replace(
+        q=state.q.replace(ema=TABLE),
+        **{name: getattr(state, name).replace(params="new", ema=f"{name} average") for name in ("actor", "behavior")},
+    )
+    batch = make_batch(size=5, action_dim=1)
+
+    def sample(schedule, predict, key, shape, clip, reference):
+        (policy, observations), (behavior, _) = predict(None, None), reference(None, None)
+        assert (policy, behavior, shape, clip) == ("actor average", "behavior average", (5, 4, 1), 1.0)
+        assert (observations == batch.next_observations[:, None]).all()
+        return diffusion.Path(jnp.ones(shape), jnp.zeros(shape[:-1]), None)
+
+    monkeypatch.setattr(diffusion, "sample", sample)
+    bdpo.q_target(state, batch, jax.random.key(0))
+
+
+@pytest.mark.parametrize("ones", [0, 2])
+@pytest.mark.parametrize(("aggregation", "value"), [("lcb", -0.25), ("min", -1.0), ("mean", 0.25)])
+def test_v_target_by_hand(monkeypatch, aggregation, value, ones):
+    # Rows with n = 1, 1, 2, 3. Continuations of n > 1 are actions 1 and 2 of the table, 10 (n - 1) more; at n = 1 the
+    # only one is action 1, of Q = 1, 3.
+    settings = config(aggregation=aggregation, rho=0.4, eta=0.1, actor_samples=2)
+    shift = {"shift": jnp.array([0.0, 1.0, 2.0, 3.0])}
+    params = {"q": TABLE, "v": TABLE, "actor": shift, "behavior": {"shift": jnp.zeros(4)}}
+    state = exact_state(settings, 1, params, predict=shifted_noise, q=table_q, v=table_v)
+    state = break_params(state, *params)
+    monkeypatch.setattr(diffusion, "reverse_mean", lambda schedule, noisy, *_: jnp.ones_like(noisy))
+    monkeypatch.setattr(
+        diffusion, "denoise", lambda schedule, noisy, n, predicted, noise, clip: jnp.array([[1.0], [2.0]]) + 0 * noise
+    )
+    n = jnp.array([1, 1, 2, 3])
+    target, penalty = bdpo.v_target(state, jnp.zeros((4, 1)), jnp.zeros((4, 1)), n, ones, jax.random.key(0))
+    last = {"lcb": 2 - 0.4 * 1, "min": 1, "mean": 2}[aggregation]
+    costs = state.static.schedule.kl_weights[n] * np.array([1, 1, 4, 9])
+    np.testing.assert_allclose(penalty, costs, rtol=1e-6)
+    np.testing.assert_allclose(target, [last, last, 10 + value, 20 + value] - 0.1 * costs, rtol=1e-5)
+
+
+# The draw of n.
+
+
+@pytest.mark.parametrize(("steps", "size"), [(3, 7), (5, 256), (4, 8)])
+def test_the_weighted_stratified_value_loss_is_the_loss_over_all_n(steps, size):
+    rng = np.random.default_rng(0)
+    params = {"slope": rng.normal(size=(2, 2)), "offset": rng.normal(size=(2, steps + 1))}
+    state = exact_state(config(diffusion_steps=steps), 2, {}, predict=shifted_noise, q=table_q, v=linear_v)
+    # A fixed a^n and target for every row and n.
+    noisy, target = rng.normal(size=(size, steps + 1, 2)), rng.normal(size=(size, steps + 1))
+    n, weights, _ = diffusion.draw_steps(steps, size, jax.random.key(0), stratified=True)
+
+    @jax.jit
+    def mean_loss(weights):
+        def loss(shift):
+            rows = (jnp.arange(size) + shift) % size
+            inputs = (None, jnp.asarray(noisy)[rows, n], n)
+            return regression(state.static.v_network, params, inputs, jnp.asarray(target)[rows, n], weights)[0]
+
+        return jax.vmap(loss)(jnp.arange(size)).mean()
+
+    # Over all rotations of the batch each row takes each place once, so the mean is the expectation over permutations.
+    values = np.einsum("bna,ka->kbn", noisy, params["slope"]) + params["offset"][:, None]
+    expected = np.square(values - target)[..., 1:].mean()
+    np.testing.assert_allclose(mean_loss(weights), expected, rtol=1e-5)
+    if size % steps:  # without the weights it would not be
+        assert abs(mean_loss(np.ones_like(weights)) / expected - 1) > 1e-4
+
+
+def stratified_state(**changes):
+    """Five steps; penalty and value depend on n alone."""
+    shift = {"shift": jnp.array([0.0, 1.0, -0.5, 2.0, 0.3, 0.7])}
+    offset = {"offset": jnp.array([[9.0, 1.0, 4.0, 2.0, 8.0, 5.0]] * 2)}
+    params = {"actor": shift, "behavior": {"shift": jnp.zeros(6)}, "q": TABLE, "v": offset}
+    settings = config(diffusion_steps=5, clip_denoised=False, **changes)
+    return exact_state(settings, 1, params, predict=shifted_noise, q=lambda p, s, a: 0 * a + 7.0, v=step_v)
+
+
+def test_the_weighted_stratified_actor_loss_is_the_loss_over_all_n():
+    state = stratified_state(eta=0.1)
+    params, state = state.actor.params, break_params(state, "actor", "behavior", "q", "v")
+
+    @jax.jit
+    def loss(batch, key):
+        inputs = noisy_actions(state.static, batch, key)
+        return bdpo.actor_loss(params, state, *inputs, key)
+
+    costs = np.float64(state.static.schedule.kl_weights[1:]) * np.array([1, 0.25, 4, 0.09, 0.49])
+    values = np.array([7, 1, 4, 2, 8])  # Q, then V_1 .. V_4
+    for size in (256, 255):
+        result, metrics = loss(make_batch(size=size, action_dim=1), jax.random.key(0))
+        np.testing.assert_allclose(result, -(values - 0.1 * costs).mean(), rtol=1e-5)
+        np.testing.assert_allclose(metrics["actor_penalty"], costs.mean(), rtol=1e-5)
+
+
+def test_stratified_and_independent_draws_agree_in_the_mean():
+    batch = make_batch(size=9, action_dim=1)
+    losses = {}
+    for stratified in (True, False):
+        state = stratified_state(stratified=stratified)
+
+        @jax.jit
+        @jax.vmap
+        def losses_of(key, state=state):
+            row_key, step_key = jax.random.split(key)
+            observations, noisy, n, weights, ones = noisy_actions(state.static, batch, row_key)
+            target, _ = bdpo.v_target(state, observations, noisy, n, ones, step_key)
+            params = {"offset": state.v.params["offset"] + 0.5}
+            inputs = (observations, noisy, n)
+            return regression(state.static.v_network, params, inputs, target, weights)[0]
+
+        losses[stratified] = np.asarray(losses_of(jax.random.split(jax.random.key(1), 2000)), np.float64)
+    error = np.hypot(*(x.std() / np.sqrt(2000) for x in losses.values()))
+    assert abs(losses[True].mean() - losses[False].mean()) < 4 * error
+    # All of this loss's spread is that of n, which the stratified draw has not.
+    assert losses[True].std() < 1e-3 * losses[False].std()
+
+
+# One-step tasks.
+
+
+def one_step_state(**changes):
+    state = stratified_state(**changes)
+    return state.replace(static=dataclasses.replace(state.static, q=step_q), q=state.v)
+
+
+def test_a_one_step_task_traces_no_path(monkeypatch):
+    def fail(*args, **kwargs):
+        raise AssertionError("a path was sampled")
+
+    def trace(one_step):
+        def update(*arguments):  # a new function: the trace of an old one would be remembered
+            return bdpo.update(*arguments)
+
+        return str(
+            jax.make_jaxpr(update)(one_step_state(one_step=one_step), make_batch(action_dim=1), jax.random.key(0))
+        )
+
+    assert trace(False).count(" scan[") == trace(True).count(" scan[") + 1
+    monkeypatch.setattr(diffusion, "sample", fail)
+    trace(True)
+    with pytest.raises(AssertionError, match="a path was sampled"):
+        trace(False)
+
+
+def test_a_one_step_task_never_reads_the_next_observations():
+    state = one_step_state(one_step=True)
+    batch = make_batch(size=9, action_dim=1)
+    batch = batch.replace(next_observations=jnp.full_like(batch.next_observations, jnp.nan))
+    new, metrics = jax.jit(bdpo.update_critics)(state, batch, jax.random.key(0))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((new, metrics)))
+    np.testing.assert_allclose(metrics["q_target"], batch.rewards.mean(), rtol=1e-6)
+    # With paths they would reach the targets.
+    state = state.replace(static=dataclasses.replace(state.static, one_step=False, predict=observed_noise))
+    assert np.isnan(bdpo.q_target(state, batch, jax.random.key(0))[0]).any()

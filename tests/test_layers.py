@@ -1,0 +1,58 @@
+"""The direction of the imports: a room knows only those above it, and nothing but the registry names an algorithm."""
+
+import ast
+from pathlib import Path
+
+import bdpo_jax
+from bdpo_jax.agents import AGENTS
+
+ROOT = Path(bdpo_jax.__file__).parent
+# From the top; what stands on one line may import each other.
+LAYERS = (
+    ("errors", "types"),
+    ("settings",),
+    ("diffusion", "networks", "ensembles"),
+    ("agents",),
+    ("devices", "workdir"),
+    ("checkpoint", "loggers"),
+    ("plotting", "distances"),
+    ("data", "envs", "evaluation"),
+    ("tasks",),
+    ("training",),
+    ("policy", "score"),
+)
+RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+
+
+def imports(path):
+    """The modules of the package that a file imports, as "a.b"."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "bdpo_jax":
+            inside = node.module.removeprefix("bdpo_jax").removeprefix(".")
+            yield from (f"{inside}.{alias.name}" if inside else alias.name for alias in node.names)
+
+
+def files():
+    for path in sorted(ROOT.rglob("*.py")):
+        inside = path.relative_to(ROOT)
+        if inside != Path("__init__.py"):
+            yield inside, path
+
+
+def test_a_room_imports_only_rooms_above_it():
+    for inside, path in files():
+        here = inside.parts[0].removesuffix(".py")
+        wrong = [name for name in imports(path) if RANK[name.split(".")[0]] > RANK[here]]
+        assert not wrong, f"{inside} imports {wrong}"
+
+
+def test_nothing_but_the_registry_imports_an_algorithm():
+    for inside, path in files():
+        named = [name for name in imports(path) if name.startswith("agents.") and name.split(".")[1] in AGENTS]
+        assert not named or inside == Path("agents/__init__.py"), f"{inside} imports {named}"
+
+
+def test_tasks_know_no_algorithm():
+    for inside, path in files():
+        if inside.parts[0] in ("tasks", "data", "envs", "plotting"):
+            assert not [name for name in imports(path) if name.startswith("agents")], inside

@@ -1,0 +1,359 @@
+"""Whole runs, tiny: phases, resuming bit for bit, stopping, refusing, scoring beside training."""
+
+import json
+import signal
+import threading
+
+import jax
+import numpy as np
+import pytest
+import toy
+from runs import (
+    TRAINED,
+    Killed,
+    assert_same,
+    bdpo_config,
+    final_state,
+    kill_at,
+    logged,
+    rows,
+    stop_at,
+    toy_config,
+)
+
+from bdpo_jax import devices, load_policy, plotting, score, tasks, training
+from bdpo_jax.checkpoint import Checkpointer
+from bdpo_jax.errors import NonFinite, Stopped, UserError
+from bdpo_jax.training import sources
+from bdpo_jax.training.scoring import Evaluator
+
+ALL = ["policy", "behavior"]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run of BDPO that was never stopped."""
+    workdir = tmp_path_factory.mktemp("whole")
+    return workdir, training.run(bdpo_config(), workdir)
+
+
+@pytest.fixture(scope="module")
+def no_curves():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plotting, "curves", lambda *_: None)
+        patch.setattr(tasks.PointMass, "draw", lambda *_: None)
+        yield
+
+
+@pytest.fixture(scope="module")
+def toy_whole(tmp_path_factory, no_curves):
+    """The same of the toy algorithm."""
+    workdir = tmp_path_factory.mktemp("toy")
+    return workdir, training.run(toy_config(), workdir)
+
+
+@pytest.fixture
+def evaluations(monkeypatch):
+    """What was scored: (policies, episodes)."""
+    asked, original = [], tasks.PointMass.evaluate
+
+    def evaluate(task, acting, policies, episodes, key, before_step):
+        asked.append((list(policies), episodes))
+        return original(task, acting, policies, episodes, key, before_step)
+
+    monkeypatch.setattr(tasks.PointMass, "evaluate", evaluate)
+    return asked
+
+
+def test_a_run_leaves_results_progress_and_a_policy(whole):
+    workdir, results = whole
+    found = json.loads((workdir / "results.json").read_text())
+    assert found["step"] == TRAINED == results["step"]
+    assert (found["agent"], found["task"]) == ("bdpo", "pointmass")
+    returns = found["scores"]["policy"]["returns"]
+    assert len(returns) == 2 and list(found["scores"]) == ["policy", "behavior", "behavior_best_of"]
+    assert found["headline"]["name"] == "return" and found["headline"]["value"] == pytest.approx(np.mean(returns))
+    assert found["headline"]["interval"] == found["scores"]["policy"]["return_interval"]
+    assert found["references"]["data_return"] < found["references"]["optimal_return"]
+    # The warm-up ends at 9 + 6; rows at 9 + 6k, checkpoints at 9 + 9k, evaluations at 9 + 12k, and the ends.
+    steps = sorted({int(row["step"]) for row in rows(workdir)})
+    assert steps == [6, 9, 15, 18, 21, 27, 33]
+    by_step = {int(row["step"]): row for row in rows(workdir) if row["steps_per_second"]}
+    assert by_step[9]["behavior_loss"] and not by_step[9]["q_loss"]
+    assert by_step[15]["q_loss"] and not by_step[15]["actor_loss"], "the actor waits for the warm-up"
+    assert by_step[18]["actor_loss"]
+    scored = {int(row["step"]) for row in rows(workdir) if row["eval/policy/return"]}
+    assert scored == {21, 33} and any(row["eval/behavior/return"] for row in rows(workdir) if row["step"] == "9")
+    for picture in ("pointmass.png", "curves.png"):
+        assert (workdir / picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_its_policies_can_be_loaded(whole):
+    workdir, _ = whole
+    policy = load_policy(workdir)
+    single, batch = policy(np.zeros(2)), policy(np.zeros((5, 2)))
+    assert single.shape == (2,) and batch.shape == (5, 2)
+    assert np.all(np.abs(batch) <= 1)
+    key = jax.random.key(1)
+    others = {name: load_policy(workdir, policy=name)(np.zeros((5, 2)), key) for name in ("policy", "behavior")}
+    assert (others["policy"] != others["behavior"]).any()
+    assert (load_policy(workdir, candidates=1)(np.zeros((5, 2)), key) != others["policy"]).any()
+    with pytest.raises(UserError, match="has no policy 'actor'; it has policy, behavior, behavior_best_of"):
+        load_policy(workdir, policy="actor")
+    with pytest.raises(UserError, match="'behavior' of bdpo draws one action"):
+        load_policy(workdir, policy="behavior", candidates=3)
+
+
+def test_the_score_command(whole, capsys, tmp_path):
+    workdir, _ = whole
+    score.main([str(workdir), "--episodes", "3", "--seed", "5"])
+    first = capsys.readouterr().out
+    score.main([str(workdir), "--episodes", "3", "--seed", "5", "--policy", "behavior"])
+    second = capsys.readouterr().out
+    for text, name in ((first, "policy"), (second, "behavior")):
+        assert text.startswith(f"{name} of {workdir} in pointmass, 3 episodes, seed 5\nreturn -")
+        assert "success" in text and "ms per environment step" in text
+    assert first.splitlines()[1] != second.splitlines()[1]
+    with pytest.raises(SystemExit, match=f"Error: .*{tmp_path}"):
+        score.main([str(tmp_path)])
+
+
+@pytest.mark.parametrize("updates", [6, 15, 21])
+def test_a_stopped_run_goes_on_bit_for_bit(whole, tmp_path, updates):
+    with pytest.raises(Stopped) as stopped:
+        training.run(bdpo_config(), tmp_path, stop_at(updates))
+    assert stopped.value.code == 143
+    results = training.run(bdpo_config(), tmp_path)
+    assert_same(final_state(tmp_path, bdpo_config()), final_state(whole[0], bdpo_config()))
+    assert results["scores"] == whole[1]["scores"]
+    assert logged(tmp_path) == logged(whole[0])
+
+
+def test_data_on_the_host_give_the_same_run(whole, tmp_path, capsys, monkeypatch):
+    """Also where it is stopped and goes on, and "auto" is the host where the device's memory is small."""
+    config = bdpo_config(dataset_memory="host")
+    with pytest.raises(Stopped):
+        training.run(config, tmp_path, stop_at(21))
+    said = capsys.readouterr().out
+    assert " MB, which stay on the host: at most 0.0 MB of batches at a time on the device; state" in said
+    data = tasks.make(config).dataset
+    for memory, kind in (
+        (None, sources.OnDevice),
+        (2 * devices.size_of(data), sources.OnDevice),
+        (2 * devices.size_of(data) - 1, sources.OnHost),
+    ):
+        monkeypatch.setattr(devices, "memory", lambda memory=memory: memory)
+        source = sources.make(bdpo_config(), data, None)
+        source.close()
+        assert isinstance(source, kind)
+    training.run(bdpo_config(), tmp_path)  # with the last of these memories
+    assert_same(final_state(whole[0], bdpo_config()), final_state(tmp_path, config))
+    assert logged(tmp_path) == logged(whole[0])
+
+
+def test_an_interrupted_run_goes_on(toy_whole, tmp_path):
+    with pytest.raises(Stopped) as stopped:
+        training.run(toy_config(), tmp_path, stop_at(18, signal.SIGINT))
+    assert stopped.value.code == 130
+    training.run(toy_config(), tmp_path)
+    assert_same(final_state(tmp_path, toy_config()), final_state(toy_whole[0], toy_config()))
+
+
+@pytest.mark.parametrize("updates", [6, 15, 21, 33])
+def test_a_killed_run_goes_on_from_its_last_checkpoint(toy_whole, tmp_path, updates):
+    with pytest.raises(Killed):
+        training.run(toy_config(), tmp_path, kill_at(updates))
+    results = training.run(toy_config(), tmp_path)
+    assert_same(final_state(tmp_path, toy_config()), final_state(toy_whole[0], toy_config()))
+    assert results["scores"] == toy_whole[1]["scores"]
+    assert logged(tmp_path) == logged(toy_whole[0])
+
+
+@pytest.mark.parametrize("scored_before", [False, True])
+def test_an_evaluation_cut_short_by_a_stop_is_begun_again(toy_whole, tmp_path, monkeypatch, scored_before):
+    """The evaluation after update 21 only begins to run when the stop at update 27 ends it.
+
+    Also where a process that was killed later had scored the same update: its row is gone with the rows after the
+    checkpoint.
+    """
+    if scored_before:
+        with pytest.raises(Stopped):
+            training.run(toy_config(), tmp_path, stop_at(15))
+        lost = {"step": 21, "policies": ["policy"], "episodes": 2, "scores": {}}
+        (tmp_path / "scores.json").write_text(json.dumps(lost))
+    stopped, original = threading.Event(), Evaluator.keep
+    stop = stop_at(27)
+
+    def observer(event, name, done):
+        if event == "scoring" and done == 21:
+            stopped.wait(60)
+        stop(event, name, done)
+
+    def keep(evaluator):
+        original(evaluator)
+        if evaluator.step == 21 and evaluator._pending.kept:
+            stopped.set()
+
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(Evaluator, "keep", keep)
+        training.run(toy_config(), tmp_path, observer)
+    assert not any(row["step"] == "21" and row.get("eval/policy/return") for row in rows(tmp_path))
+    training.run(toy_config(), tmp_path)
+    assert_same(final_state(tmp_path, toy_config()), final_state(toy_whole[0], toy_config()))
+    assert logged(tmp_path) == logged(toy_whole[0])
+
+
+def test_training_goes_on_while_the_policy_is_scored(toy_whole, tmp_path):
+    """Scores that come late are logged under their update, and are those of its policy."""
+    last, waited = threading.Event(), []
+
+    def observer(event, name, done):
+        if event == "scoring" and done == 21:
+            waited.append(last.wait(60))
+        if event == "logged" and done == 33:
+            last.set()
+
+    results = training.run(toy_config(), tmp_path, observer)
+    assert waited == [True], "training waits for an evaluation"
+    steps = [row["step"] for row in rows(tmp_path)]
+    assert steps.index("33") < len(steps) - 1 - steps[::-1].index("21"), "the scores came as early as ever"
+    assert logged(tmp_path) == logged(toy_whole[0])
+    assert results["seconds"]["waiting"] < results["seconds"]["evaluation"]
+
+
+def test_an_error_in_an_evaluation_ends_the_run(tmp_path):
+    def observer(event, name, done):
+        if event == "scoring":
+            raise UserError("the policy is ill")
+
+    with pytest.raises(UserError, match="is ill"):
+        training.run(toy_config(), tmp_path, observer)
+
+
+def test_a_finished_run_can_be_extended_and_repeated(tmp_path):
+    training.run(toy_config(train_steps=12), tmp_path / "a")
+    training.run(toy_config(train_steps=18, log_every=3), tmp_path / "a")
+    again = training.run(toy_config(train_steps=18, log_every=3), tmp_path / "a")
+    assert again["step"] == 27
+    training.run(toy_config(train_steps=18), tmp_path / "b")
+    states = [final_state(tmp_path / name, toy_config()) for name in "ab"]
+    for a, b in zip(*states, strict=True):  # other chunks are other programs: equal to rounding
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_a_finished_run_is_not_scored_again_unless_asked_otherwise(tmp_path, evaluations):
+    training.run(toy_config(), tmp_path)
+    before, evaluations[:] = logged(tmp_path), []
+    training.run(toy_config(), tmp_path)
+    assert evaluations == [] and logged(tmp_path) == before
+    results = training.run(toy_config(final_episodes=5), tmp_path)
+    assert evaluations == [(ALL, 5)]
+    assert len(results["scores"]["policy"]["returns"]) == 5
+
+
+def test_every_end_of_a_phase_is_scored(tmp_path, evaluations):
+    training.run(toy_config(), tmp_path / "a")
+    assert evaluations == [(["behavior"], 2), (["policy"], 2), (ALL, 2)]
+    evaluations.clear()
+    results = training.run(toy_config(train_steps=0, warmup_steps=0), tmp_path / "b")
+    assert evaluations == [(ALL, 2)] and results["headline"]["name"] == "return"
+
+
+def test_a_refused_continuation_leaves_everything_as_it_was(tmp_path):
+    with pytest.raises(Stopped):
+        training.run(toy_config(), tmp_path, stop_at(15))
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file() and path.name[0] != "."}
+    with pytest.raises(UserError, match="has done 9 updates of copy and 6 updates of train; a budget of 6 updates of"):
+        training.run(toy_config(copy_steps=6), tmp_path)
+    assert files == {path: path.stat().st_mtime_ns for path in files}
+    with pytest.raises(UserError, match="would undo some"):
+        training.run(toy_config(train_steps=3, warmup_steps=6), tmp_path)
+
+
+def test_another_run_or_dataset_is_refused(toy_whole, tmp_path, monkeypatch):
+    with pytest.raises(UserError, match="rate is 0.1 there and 5.0 here"):
+        training.run(toy_config(rate=5.0), toy_whole[0])
+    training.run(toy_config(train_steps=0, warmup_steps=0), tmp_path)
+    load = tasks.PointMass.load
+
+    def other_rewards(task):
+        load(task)
+        task.dataset = task.dataset.replace(rewards=task.dataset.rewards + 1)
+
+    monkeypatch.setattr(tasks.PointMass, "load", other_rewards)
+    with pytest.raises(UserError, match="dataset has changed"):
+        training.run(toy_config(train_steps=0, warmup_steps=0), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence", "last"),
+    [
+        ({"bad_loss_at": 8.0}, "^loss became NaN or infinite at update 8 of the phase 'train'", 9),
+        # A cycle of three ends at 12; the warm-up is over after 6.
+        ({"bad_slow_at": 12.0}, "^slow_loss became NaN or infinite at update 12 of the phase 'train'", 18),
+        ({"bad_state_at": 6.0}, "^a number of the state became NaN or infinite by update 6 of the phase 'train'", 9),
+    ],
+)
+def test_what_became_nan_is_named_and_never_saved_as_good(tmp_path, changes, sentence, last):
+    with pytest.raises(NonFinite, match=f"{sentence}.*the last good checkpoint is of update {last}"):
+        training.run(toy_config(**changes), tmp_path)
+    assert (tmp_path / "nonfinite").is_dir()
+    with Checkpointer(tmp_path / "checkpoints", read_only=True) as checkpoints:
+        assert checkpoints.latest_step() == last
+    with pytest.raises(NonFinite, match="became NaN or infinite earlier, see .*nonfinite"):
+        training.run(toy_config(**changes), tmp_path)
+
+
+def test_one_program_is_traced_for_each_kind_of_chunk(tmp_path):
+    toy.TRACES["update"] = 0
+    jax.clear_caches()
+    training.run(toy_config(train_steps=48, checkpoint_every=6), tmp_path)
+    assert toy.TRACES["update"] == 2, "the warm-up's program and that of whole cycles"
+    training.run(toy_config(train_steps=96, checkpoint_every=6), tmp_path)
+    assert toy.TRACES["update"] == 2, "a longer run has the same programs"
+
+
+def test_updates_can_be_profiled(tmp_path, capsys):
+    training.run(toy_config(profile_updates=6, train_steps=36), tmp_path)
+    assert list((tmp_path / "profile").rglob("*.xplane.pb"))
+    assert f"Profile: {tmp_path / 'profile'}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("eta", -1.0),
+        ("batch_size", 2),
+        ("aggregation", "median"),
+        ("discount", 1.5),
+        ("task", "pointmas"),
+        ("agent", "bdqo"),
+        ("family", "pointmas"),
+        ("seeds", (1, 1)),
+        ("seeds", ("a",)),
+        ("seeds", (-1,)),
+        ("seed", -1),
+        ("dtype", "float16"),
+        ("env", "Pendulum-v1"),
+        ("runs_at_once", -1),
+        ("log_every", 7),
+        ("action_bound", 0.0),
+        ("actor_widths", (0,)),
+        ("actor_widths", ()),
+    ],
+)
+def test_values_that_make_no_sense_are_named(tmp_path, key, value):
+    with pytest.raises(UserError, match=str(value) if key in ("task", "agent") else key):
+        training.run(bdpo_config(**{key: value}), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_swept_values_that_make_no_sense_are_named(tmp_path):
+    for values, sentence in (
+        ((0.1, 0.1), r"config\.sweep\.eta is \(0\.1, 0\.1\)"),
+        ((0.1, "a"), r"config\.sweep\.eta is \(0\.1, 'a'\)"),
+        ((0.1, -1.0), r"config\.eta is -1\.0; it must be zero or more"),
+        ((0.9999999, 1.0), "Two runs would be named seed0-eta1"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            training.run(bdpo_config(**{"sweep.eta": values}), tmp_path)
