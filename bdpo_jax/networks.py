@@ -59,8 +59,9 @@ class TimeNetwork(nn.Module):
     @nn.compact
     def __call__(self) -> jax.Array:
         x = jnp.asarray(sinusoidal_table(self.steps))
-        x = mish(nn.Dense(self.width, kernel_init=kernel_init, dtype=self.dtype)(x))
-        return nn.Dense(TIME_WIDTH, kernel_init=kernel_init, dtype=self.dtype)(x)
+        for name, width in (("hidden", self.width), ("output", TIME_WIDTH)):
+            x = mish(nn.Dense(width, kernel_init=kernel_init, dtype=self.dtype, name=name)(x))
+        return x
 
 
 class InputLayer(nn.Module):
@@ -96,7 +97,7 @@ class Network(nn.Module):
       outputs: width of the output.
       steps: N; 0 for a network without the input n.
       time_width: hidden width of the time network.
-      layer_norm: whether hidden layers are normalised.
+      layer_norm: whether hidden layers are normalised before their activation.
       dtype: that hidden layers are computed in; parameters, norms' sums and the output stay float32.
     """
 
@@ -104,7 +105,7 @@ class Network(nn.Module):
     outputs: int
     steps: int
     time_width: int = TIME_WIDTH
-    layer_norm: bool = True
+    layer_norm: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -116,18 +117,18 @@ class Network(nn.Module):
           actions: `[..., action_dim]`.
           n: integer diffusion steps, broadcasting against the leading axes; None without the input n.
         """
-        times = TimeNetwork(self.steps, self.time_width, self.dtype)() if self.steps else None
-        x = InputLayer(self.widths[0], self.dtype)(observations, actions, times, n)
+        times = TimeNetwork(self.steps, self.time_width, self.dtype, name="time")() if self.steps else None
+        x = InputLayer(self.widths[0], self.dtype, name="input")(observations, actions, times, n)
         for i, width in enumerate(self.widths):
-            x = x if i == 0 else nn.Dense(width, kernel_init=kernel_init, dtype=self.dtype)(x)
-            x = nn.LayerNorm(dtype=self.dtype)(x) if self.layer_norm else x
+            x = x if i == 0 else nn.Dense(width, kernel_init=kernel_init, dtype=self.dtype, name=f"hidden_{i}")(x)
+            x = nn.LayerNorm(dtype=self.dtype, name=f"norm_{i}")(x) if self.layer_norm else x
             x = mish(x)
-        return nn.Dense(self.outputs, kernel_init=kernel_init)(x.astype(jnp.float32))
+        return nn.Dense(self.outputs, kernel_init=kernel_init, name="output")(x.astype(jnp.float32))
 
 
-def noise_predictor(widths: Sequence[int], action_dim: int, steps: int, dtype=jnp.float32) -> Network:
+def noise_predictor(widths: Sequence[int], action_dim: int, steps: int, layer_norm: bool, dtype=jnp.float32) -> Network:
     """Returns the network `eps(s, a^n, n) -> [..., action_dim]`."""
-    return Network(widths=tuple(widths), outputs=action_dim, steps=steps, dtype=dtype)
+    return Network(widths=tuple(widths), outputs=action_dim, steps=steps, layer_norm=layer_norm, dtype=dtype)
 
 
 def q_network(widths: Sequence[int], layer_norm: bool, dtype=jnp.float32) -> Network:
@@ -137,7 +138,8 @@ def q_network(widths: Sequence[int], layer_norm: bool, dtype=jnp.float32) -> Net
 
 def v_network(widths: Sequence[int], steps: int, dtype=jnp.float32) -> Network:
     """Returns one member `V(s, a^n, n) -> [..., 1]`."""
-    return Network(widths=tuple(widths), outputs=1, steps=steps, time_width=2 * TIME_WIDTH, dtype=dtype)
+    sizes = {"outputs": 1, "steps": steps, "time_width": 2 * TIME_WIDTH}
+    return Network(widths=tuple(widths), **sizes, layer_norm=True, dtype=dtype)
 
 
 class MLP(nn.Module):

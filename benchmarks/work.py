@@ -51,14 +51,14 @@ def pretraining(static, observation_dim: int, batch: int) -> list[Evaluation]:
     """The evaluations of one update of the behavior model."""
     times = static.diffusion_steps + 1
     actor = (static.actor_widths, static.action_dim, observation_dim, static.action_dim, times)
-    return [_evaluation("behavior loss", *actor, batch, batch, 1, "parameters")]
+    return [_evaluation("behavior loss", *actor, batch, batch, 1, "parameters", static.actor_layer_norm)]
 
 
 def training(static, observation_dim: int, batch: int) -> tuple[list[Evaluation], list[Evaluation]]:
     """The evaluations of a critic update, and those that an actor update adds."""
     members, samples, steps = static.ensemble_size, static.actor_samples, static.diffusion_steps
     sizes = (observation_dim, static.action_dim)
-    actor = (static.actor_widths, static.action_dim, *sizes, steps + 1)
+    actor, actor_norm = (static.actor_widths, static.action_dim, *sizes, steps + 1), static.actor_layer_norm
     q, q_norm = (static.value_widths, 1, *sizes, 0), static.q_layer_norm
     v = (static.value_widths, 1, *sizes, steps + 1)
     ones = -(-batch // steps) if static.stratified else batch
@@ -67,18 +67,18 @@ def training(static, observation_dim: int, batch: int) -> tuple[list[Evaluation]
     critics = [
         _evaluation("Q loss", *q, batch, batch, members, "parameters", q_norm),
         _evaluation("V loss", *v, batch, batch, members, "parameters"),
-        _evaluation("one step, actor and behavior", *actor, batch, batch, 2, ""),
+        _evaluation("one step, actor and behavior", *actor, batch, batch, 2, "", actor_norm),
         _evaluation("Q at n = 1", *q, ones, ones, members, "", q_norm),
     ]
     if steps > 1:
         critics.append(_evaluation("V at n > 1", *v, many, others, members, ""))
     if not static.one_step:
         rows = batch * samples
-        critics.append(_evaluation("path at s', actor and behavior", *actor, rows, batch, 2 * steps, ""))
+        critics.append(_evaluation("path at s', actor and behavior", *actor, rows, batch, 2 * steps, "", actor_norm))
         critics.append(_evaluation("Q at s'", *q, rows, batch, members, "", q_norm))
     actors = [
-        _evaluation("actor", *actor, batch, batch, 1, "parameters"),
-        _evaluation("behavior", *actor, batch, batch, 1, ""),
+        _evaluation("actor", *actor, batch, batch, 1, "parameters", actor_norm),
+        _evaluation("behavior", *actor, batch, batch, 1, "", actor_norm),
         _evaluation("Q at n = 1, for the actor", *q, ones, ones, members, "inputs", q_norm),
     ]
     if steps > 1:

@@ -6,6 +6,7 @@ from helpers import config, make_batch, random_state
 
 from bdpo_jax import networks
 from bdpo_jax.agents import bdpo
+from bdpo_jax.settings import read
 from benchmarks import evaluation, scaling, step, work
 
 
@@ -40,6 +41,18 @@ def test_a_one_step_task_does_no_next_state_work():
     long, short = (random_state(config(one_step=flag, **sizes), 3, 2).static for flag in (False, True))
     names = {e.name for e in work.training(long, 3, 8)[0]} - {e.name for e in work.training(short, 3, 8)[0]}
     assert names == {"path at s', actor and behavior", "Q at s'"}
+
+
+def test_layer_norms_are_counted_where_they_are_switched_on():
+    value_of_n = {"V loss", "V at n > 1", "V at n > 1, for the actor"}
+    value = {"Q loss", "Q at n = 1", "Q at s'", "Q at n = 1, for the actor"}
+    for switches, normed in (((False, False), value_of_n), ((False, True), value_of_n | value), ((True, False), None)):
+        switched = config(actor_layer_norm=switches[0], q_layer_norm=switches[1])
+        static = read(bdpo.Static, switched, action_dim=2)
+        evaluations = sum(work.training(static, 3, 8), work.pretraining(static, 3, 8))
+        found = {e.name for e in evaluations if e.norms}
+        assert found == (normed or {e.name for e in evaluations} - value)
+        assert all(e.norms in (0, e.activations) for e in evaluations)
 
 
 def test_the_benchmark_prints_a_line_per_phase(monkeypatch, capsys):

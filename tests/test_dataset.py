@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdpo_jax.data.dataset import Dataset, check
+from bdpo_jax.data.dataset import Dataset, batch_key, check, draw_rows
 from bdpo_jax.errors import UserError
 
 
@@ -22,6 +22,17 @@ def make_dataset(size=6, **arrays):
 def test_dimensions_are_those_of_the_arrays():
     data = make_dataset()
     assert (data.size, data.observation_dim, data.action_dim) == (6, 3, 2)
+
+
+def test_each_phase_has_a_random_stream_of_its_own():
+    key = jax.random.key(5)
+    # Other numbers for these names would go on with other batches than a run began with.
+    for phase, stream in (("pretrain", 1_895_301_804), ("train", 1_550_247_075)):
+        expected = jax.random.fold_in(jax.random.fold_in(key, stream), 3)
+        assert batch_key(key, phase, 3) == expected
+    phases = ("pretrain", "train", "critic", "policy", "trian", "")
+    draws = {tuple(draw_rows(batch_key(key, phase, step), 10**6, 4).tolist()) for phase in phases for step in range(3)}
+    assert len(draws) == 18
 
 
 def test_sample_returns_whole_rows_inside_jit():

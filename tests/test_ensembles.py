@@ -15,7 +15,7 @@ def ensemble():
 
 def test_members_start_apart(ensemble):
     _, params = ensemble
-    kernel = params["params"]["InputLayer_0"]["kernel"]
+    kernel = params["params"]["input"]["kernel"]
     assert kernel.shape == (3, 5, 8)
     assert all(np.abs(kernel[i] - kernel[j]).max() > 0.1 for i, j in ((0, 1), (0, 2), (1, 2)))
 

@@ -89,23 +89,24 @@ def plain_network(params, observations, actions, n, layer_norm, hidden):
 
     inputs = [observations, actions]
     if n is not None:
-        time = params["TimeNetwork_0"]
+        time = params["time"]
         embedding = networks.sinusoidal_table(10)[n]
-        inputs.append(dense(mish(dense(embedding, time["Dense_0"])), time["Dense_1"]))
+        inputs.append(mish(dense(mish(dense(embedding, time["hidden"])), time["output"])))
     x = np.concatenate(inputs, axis=-1)
     for i in range(hidden):
-        x = dense(x, params["InputLayer_0"] if i == 0 else params[f"Dense_{i - 1}"])
+        x = dense(x, params["input" if i == 0 else f"hidden_{i}"])
         if layer_norm:
-            p = params[f"LayerNorm_{i}"]
+            p = params[f"norm_{i}"]
             x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6) * p["scale"] + p["bias"]
         x = mish(x)
-    return dense(x, params[f"Dense_{hidden - 1}"])
+    return dense(x, params["output"])
 
 
 @pytest.mark.parametrize(
     ("network", "with_n", "layer_norm", "time_widths"),
     [
-        (networks.noise_predictor((8, 10, 12), 2, steps=4), True, True, (64, 64)),
+        (networks.noise_predictor((8, 10, 12), 2, steps=4, layer_norm=False), True, False, (64, 64)),
+        (networks.noise_predictor((8, 10, 12), 2, steps=4, layer_norm=True), True, True, (64, 64)),
         (networks.v_network((8, 10, 12), steps=4), True, True, (128, 64)),
         (networks.q_network((8, 10, 12), layer_norm=False), False, False, None),
         (networks.q_network((8, 10, 12), layer_norm=True), False, True, None),
@@ -122,8 +123,8 @@ def test_a_network_is_its_layers_by_hand(network, with_n, layer_norm, time_width
     expected = plain_network(params, observations, actions, n, layer_norm, hidden=3)
     np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-4)
     if time_widths:
-        time = params["params"]["TimeNetwork_0"]
-        assert tuple(time[f"Dense_{i}"]["kernel"].shape[1] for i in (0, 1)) == time_widths
+        time = params["params"]["time"]
+        assert tuple(time[name]["kernel"].shape[1] for name in ("hidden", "output")) == time_widths
 
 
 def test_observations_broadcast_over_action_samples():
@@ -145,7 +146,7 @@ def test_observations_broadcast_over_action_samples():
 @pytest.mark.parametrize("outputs, steps", [(1, 0), (6, 5)])
 def test_bfloat16_keeps_parameters_and_outputs_in_float32(outputs, steps):
     """Its outputs differ by some roundings of 2^-9 of the hidden layers' size, which is about 1."""
-    sizes = {"widths": (64, 64), "outputs": outputs, "steps": steps}
+    sizes = {"widths": (64, 64), "outputs": outputs, "steps": steps, "layer_norm": True}
     exact, fast = (networks.Network(**sizes, dtype=dtype) for dtype in ("float32", "bfloat16"))
     rng = np.random.default_rng(0)
     inputs = [rng.normal(size=(128, width)).astype(np.float32) for width in (11, 3)]

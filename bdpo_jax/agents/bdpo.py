@@ -48,7 +48,7 @@ class Static:
     actor_samples: int = number(10, "M, actions per state in targets and in the actor's objective [T2]", least=1)
     actor_update_interval: int = number(5, "critic updates per actor update [T2]", least=1)
     value_warmup_steps: int = number(50_000, "training updates before the actor begins to move [T2]", least=0)
-    behavior_finetune: bool = anything(False, "go on training the behavior model while the actor trains ([rel] True)")
+    behavior_finetune: bool = anything(False, "one update of the behavior model after each of the actor ([rel] True)")
     one_step: bool = anything(False, "every transition is terminal: no path is sampled at s'")
     greedy_candidates: int = number(10, "actions drawn when acting, the one of highest Q is taken [rel]", least=1)
 
@@ -64,6 +64,7 @@ class Static:
     value_widths: tuple[int, ...] = widths((256,) * 3, "hidden layers of each Q and V [T2]")
     ensemble_size: int = number(10, "K, members of Q and of V [T2]; hopper-medium 20", least=1)
     q_layer_norm: bool = anything(False, "layer norm in Q; V has it always [rel]; antmaze True")
+    actor_layer_norm: bool = anything(False, "layer norm in both noise predictors [ours]; none [rel]")
     clip_norm: float = number(1.0, "global gradient norm, of each of the four models [T2, rel]", above=0)
     dtype: str = choice("float32", ("bfloat16",), "of hidden layers; parameters, targets and sums stay float32")
 
@@ -79,7 +80,8 @@ class Static:
 
     @property
     def noise_predictor(self) -> Any:
-        return networks.noise_predictor(self.actor_widths, self.action_dim, self.diffusion_steps, self.dtype)
+        sizes = (self.actor_widths, self.action_dim, self.diffusion_steps)
+        return networks.noise_predictor(*sizes, self.actor_layer_norm, self.dtype)
 
     @property
     def q_network(self) -> Any:
@@ -326,14 +328,14 @@ def v_target(state, observations, noisy, n, ones, key) -> tuple[jax.Array, jax.A
 
 
 def update_critics(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
-    """One update of Q and V and their averages (and of the behavior model where it goes on training).
+    """One update of Q and V and their averages; moves `state.step`.
 
-    Moves `state.step`. Both targets are taken from the state before the update.
+    Both targets are taken from the state before the update.
     """
     check_batch(batch, state.static.action_dim)
     static, hyper = state.static, state.hyper
     key = jax.random.fold_in(jax.random.fold_in(key, 1), state.step)
-    path_key, row_key, step_key, behavior_key = jax.random.split(key, 4)
+    path_key, row_key, step_key = jax.random.split(key, 3)
 
     target, path_metrics = q_target(state, batch, path_key)
     inputs = (batch.observations, batch.actions)
@@ -363,9 +365,6 @@ def update_critics(state: State, batch: Batch, key: jax.Array) -> tuple[State, M
         "v_spread": v.std(axis=0).mean(),
         **path_metrics,
     }
-    if static.behavior_finetune:
-        state, behavior_metrics = update_behavior(state, batch, behavior_key)
-        metrics |= behavior_metrics
     return state, metrics
 
 
@@ -377,10 +376,13 @@ def actor_loss(params, state: State, observations, noisy, n, weights, ones, key)
 
 
 def update_actor(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
-    """One update of the actor and its average, after `update_critics` of the same batch and key (15)."""
+    """One update of the actor and its average, after `update_critics` of the same batch and key (15).
+
+    With `behavior_finetune` one of the behavior model follows, on the same batch.
+    """
     static, hyper = state.static, state.hyper
     key = jax.random.fold_in(jax.random.fold_in(key, 2), state.step)
-    row_key, step_key = jax.random.split(key)
+    row_key, step_key, behavior_key = jax.random.split(key, 3)
     inputs = noisy_actions(static, batch, row_key)
     gradient = jax.value_and_grad(actor_loss, has_aux=True)
     (loss, metrics), gradients = gradient(state.actor.params, state, *inputs, step_key)
@@ -388,7 +390,11 @@ def update_actor(state: State, batch: Batch, key: jax.Array) -> tuple[State, Met
         state.actor, gradients, static.clip_norm, hyper.actor_lr, hyper.ema_rate, hyper.actor_decay_steps
     )
     metrics |= {"actor_loss": loss, "actor_grad_norm": optax.tree.norm(gradients)}
-    return state.replace(actor=actor), metrics
+    state = state.replace(actor=actor)
+    if static.behavior_finetune:
+        state, behavior_metrics = update_behavior(state, batch, behavior_key)
+        metrics |= behavior_metrics
+    return state, metrics
 
 
 def actor_is_due(state: State) -> jax.Array:
@@ -406,7 +412,7 @@ def update(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
       key: PRNG key; `state.step` is folded in, so the same key may be passed at every step.
 
     Returns:
-      The new state and scalar metrics; those of the actor are NaN in steps without it.
+      The new state and scalar metrics; those of `update_actor` are NaN in steps without it.
     """
     state, metrics = update_critics(state, batch, key)
     shapes = jax.eval_shape(update_actor, state, batch, key)[1]
@@ -429,7 +435,7 @@ def update_cycle(state: State, batches: Batch, key: jax.Array) -> tuple[State, M
       key: PRNG key, as for `update`.
 
     Returns:
-      The new state and metrics: the critics' per step `[actor_update_interval]`, the actor's as scalars.
+      The new state and metrics: the critics' per step `[actor_update_interval]`, those of `update_actor` as scalars.
     """
     chex.assert_axis_dimension(batches.rewards, 0, state.static.actor_update_interval)
     state, metrics = jax.lax.scan(lambda s, b: update_critics(s, b, key), state, batches)

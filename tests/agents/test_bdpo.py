@@ -9,6 +9,7 @@ import pytest
 from helpers import assert_trees, config, exact_state, make_batch, random_state, set_hyper
 
 from bdpo_jax.agents import bdpo
+from bdpo_jax.agents.draws import noisy_actions
 from bdpo_jax.errors import UserError
 
 INTERVAL = config().actor_update_interval
@@ -284,10 +285,78 @@ def test_a_loop_may_copy_to_the_actor_once_at_its_end():
 
 def test_the_behavior_model_goes_on_training_only_when_asked():
     batch, key = make_batch(), jax.random.key(11)
-    frozen, metrics = plain_update(linear_state(), batch, key)  # step 1: without the actor
-    new, more = jax.jit(bdpo.update_critics)(linear_state(behavior_finetune=True), batch, key)
+    frozen, metrics = plain_update(linear_state().replace(step=jnp.int32(1)), batch, key)  # step 2: with the actor
+    new, more = plain_update(linear_state(behavior_finetune=True).replace(step=jnp.int32(1)), batch, key)
     assert not differs(frozen.behavior, linear_state().behavior)
     for part in ("params", "ema"):
         assert differs(getattr(new.behavior, part), getattr(frozen.behavior, part))
     assert more.keys() - metrics.keys() == {"behavior_loss", "behavior_grad_norm"}
+    # It comes after the actor, whose update sees the reference as it was.
     assert_close((new.q, new.v, new.actor), (frozen.q, frozen.v, frozen.actor))
+
+
+def test_the_behavior_model_takes_a_step_with_each_of_the_actor():
+    state, key = linear_state(behavior_finetune=True, value_warmup_steps=2), jax.random.key(12)
+    for step in range(1, 7):
+        old = state
+        state, metrics = plain_update(state, make_batch(step), key)
+        due = step in (4, 6)  # 2 belongs to the warm-up
+        for model in (state.actor, state.behavior):
+            assert int(model.opt_state[1].count) == {4: 1, 5: 1, 6: 2}.get(step, 0)
+        assert differs(state.behavior, old.behavior) == due
+        assert np.isfinite(metrics["behavior_loss"]) == np.isfinite(metrics["behavior_grad_norm"]) == due
+    # The critics' part of an update leaves it alone.
+    new, metrics = jax.jit(bdpo.update_critics)(state, make_batch(), key)
+    assert not differs(new.behavior, state.behavior) and "behavior_loss" not in metrics
+
+
+def test_the_behavior_model_s_step_has_noise_of_its_own(monkeypatch):
+    """Neither that of the actor's step, nor that of pre-training at the same count."""
+    seen = []
+    monkeypatch.setattr(bdpo, "update_behavior", lambda state, batch, key: (state, seen.append(key) or {}))
+    monkeypatch.setattr(
+        bdpo, "noisy_actions", lambda static, batch, key: seen.append(key) or noisy_actions(static, batch, key)
+    )
+    state, key = linear_state(behavior_finetune=True), jax.random.key(13)
+    for function in (bdpo.update_actor, bdpo.update_critics, bdpo.pretrain_behavior):
+        function(state, make_batch(), key)
+    later = state.replace(step=state.step + 2)
+    bdpo.update_actor(later, make_batch(), key)
+    numbers = {tuple(np.asarray(jax.random.key_data(key))) for key in seen}
+    assert len(numbers) == len(seen) == 6
+
+
+# Checkpoints.
+
+LAYERS = (
+    "['hidden_1']['bias']",
+    "['hidden_1']['kernel']",
+    "['input']['bias']",
+    "['input']['kernel']",
+    "['norm_0']['bias']",
+    "['norm_0']['scale']",
+    "['norm_1']['bias']",
+    "['norm_1']['scale']",
+    "['output']['bias']",
+    "['output']['kernel']",
+    "['time']['hidden']['bias']",
+    "['time']['hidden']['kernel']",
+    "['time']['output']['bias']",
+    "['time']['output']['kernel']",
+)
+
+
+def test_the_names_in_a_checkpoint_are_pinned():
+    """A checkpoint is read by these names, so renaming a layer or a field makes those of finished runs unreadable."""
+    settings = config(actor_widths=(8, 8), value_widths=(8, 8), actor_layer_norm=True, q_layer_norm=True)
+    state = jax.eval_shape(lambda key: bdpo.init(settings, key, 3, 2), jax.random.key(0))
+    found = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(state)]
+    expected = [".step", ".pretrain_step"]
+    for model in ("actor", "behavior", "q", "v"):
+        layers = [name for name in LAYERS if model != "q" or "time" not in name]
+        expected.append(f".{model}.opt_state[1].count")
+        for part in ("params", "ema", "opt_state[1].mu", "opt_state[1].nu"):
+            expected += [f".{model}.{part}['params']{name}" for name in layers]
+    swept = ("eta", "rho", "discount", "behavior_lr", "actor_lr", "value_lr", "actor_decay_steps", "value_decay_steps")
+    expected += [f".hyper.{name}" for name in (*swept, "ema_rate")]
+    assert sorted(found) == sorted(expected)

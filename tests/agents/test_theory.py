@@ -288,7 +288,7 @@ def test_its_values_with_a_known_penalty(two_states):
     state, train = two_states
     # The bias of the output layer: the predicted noises differ by BIAS everywhere, so l_n = w_n BIAS^2.
     layers = state.actor.ema["params"]
-    layers = {**layers, "Dense_0": {**layers["Dense_0"], "bias": layers["Dense_0"]["bias"] + BIAS}}
+    layers = {**layers, "output": {**layers["output"], "bias": layers["output"]["bias"] + BIAS}}
     state, metrics = train(state.replace(actor=state.actor.replace(ema={"params": layers})), jax.random.key(1))
     costs = TASK_ETA * np.cumsum(np.float64(state.static.schedule.kl_weights)) * BIAS**2
     np.testing.assert_allclose(TASK_ETA * metrics["path_penalty"], costs[-1], rtol=1e-3)
