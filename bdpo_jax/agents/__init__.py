@@ -1,7 +1,8 @@
 """The algorithms by name; nothing else in the package names one."""
 
-from bdpo_jax.agents import bdpo
+from bdpo_jax.agents import bdpo, iql
 
 AGENTS = {
     "bdpo": bdpo,
+    "iql": iql,
 }
