@@ -25,6 +25,7 @@ from bdpo_jax.agents import common
 from bdpo_jax.agents.base import Metrics, Phase
 from bdpo_jax.agents.common import Model
 from bdpo_jax.agents.critics import aggregate, best_of, check_batch, regression, td_target
+from bdpo_jax.agents.denoiser import Denoiser, cloning_loss, draw, draw_paths
 from bdpo_jax.agents.draws import noisy_actions
 from bdpo_jax.errors import UserError
 from bdpo_jax.settings import anything, choice, number, read, read_traced, widths
@@ -38,11 +39,10 @@ BEST_OF = 10  # candidates of the behavior model chosen by Q, where the algorith
 # ------------------------------------------------------------------------------------------------ settings
 
 
-@dataclasses.dataclass(frozen=True)
-class Static:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Static(Denoiser):
     """Sizes and switches: what changes shapes or control flow."""
 
-    action_dim: int
     aggregation: str = choice("lcb", ("min", "mean"), "of the ensemble's values: lcb (17), min [rel] or mean [ours]")
     max_q_backup: bool = anything(False, "max instead of mean over the action samples at s'; antmaze True")
     actor_samples: int = number(10, "M, actions per state in targets and in the actor's objective [T2]", least=1)
@@ -51,37 +51,12 @@ class Static:
     behavior_finetune: bool = anything(False, "one update of the behavior model after each of the actor ([rel] True)")
     one_step: bool = anything(False, "every transition is terminal: no path is sampled at s'")
     greedy_candidates: int = number(10, "actions drawn when acting, the one of highest Q is taken [rel]", least=1)
-
-    diffusion_steps: int = number(5, "N, diffusion steps [T2]", least=1)
-    beta_min: float = number(0.1, "of the variance-preserving schedule [rel]", least=0)
-    beta_max: float = number(10.0, "of the variance-preserving schedule [rel]", above=0)
-    posterior_variance: bool = anything(False, "reverse variance as printed under (8) instead of beta_n [rel]")
-    clip_denoised: bool = anything(True, "clip the implied clean action to the action box in each reverse step [T2]")
-    action_bound: float = number(1.0, "half-width of the action box [T2]", above=0)
     stratified: bool = anything(True, "a fixed number of rows per n in the V and actor updates [ours]")
 
-    actor_widths: tuple[int, ...] = widths((512,) * 4, "hidden layers of both noise predictors [T2]; often 256x4 [rel]")
     value_widths: tuple[int, ...] = widths((256,) * 3, "hidden layers of each Q and V [T2]")
     ensemble_size: int = number(10, "K, members of Q and of V [T2]; hopper-medium 20", least=1)
     q_layer_norm: bool = anything(False, "layer norm in Q; V has it always [rel]; antmaze True")
-    actor_layer_norm: bool = anything(False, "layer norm in both noise predictors [ours]; none [rel]")
     clip_norm: float = number(1.0, "global gradient norm, of each of the four models [T2, rel]", above=0)
-    dtype: str = choice("float32", ("bfloat16",), "of hidden layers; parameters, targets and sums stay float32")
-
-    @property
-    def schedule(self) -> diffusion.NoiseSchedule:
-        return diffusion.variance_preserving(
-            self.diffusion_steps, self.beta_min, self.beta_max, self.posterior_variance
-        )
-
-    @property
-    def clip(self) -> float | None:
-        return self.action_bound if self.clip_denoised else None
-
-    @property
-    def noise_predictor(self) -> Any:
-        sizes = (self.actor_widths, self.action_dim, self.diffusion_steps)
-        return networks.noise_predictor(*sizes, self.actor_layer_norm, self.dtype)
 
     @property
     def q_network(self) -> Any:
@@ -205,20 +180,10 @@ def _init_models(static: Static, key: jax.Array, observation_dim: int) -> State:
 # ------------------------------------------------------------------------------------------------- updates
 
 
-def behavior_loss(params: Any, static: Static, batch: Batch, key: jax.Array) -> jax.Array:
-    """Returns `E || eps(a^n, n, s) - z ||^2`, the simplified (9), n uniform on 1..N."""
-    n_key, noise_key = jax.random.split(key)
-    n = jax.random.randint(n_key, batch.rewards.shape, 1, static.diffusion_steps + 1)
-    noise = jax.random.normal(noise_key, batch.actions.shape)
-    noisy = diffusion.add_noise(static.schedule, batch.actions, n, noise)
-    predicted = static.noise_predictor.apply(params, batch.observations, noisy, n)
-    return jnp.sum(jnp.square(predicted - noise), axis=-1).mean()
-
-
 def update_behavior(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
     """One Adam step of the behavior model alone; no counter moves and no key is folded."""
     static, hyper = state.static, state.hyper
-    loss, gradients = jax.value_and_grad(behavior_loss)(state.behavior.params, static, batch, key)
+    loss, gradients = jax.value_and_grad(cloning_loss)(state.behavior.params, static, batch, key)
     behavior = common.apply_gradients(state.behavior, gradients, static.clip_norm, hyper.behavior_lr, hyper.ema_rate)
     metrics = {"behavior_loss": loss, "behavior_grad_norm": optax.tree.norm(gradients)}
     return state.replace(behavior=behavior), metrics
@@ -467,19 +432,11 @@ def sample_actions(
     if policy not in ("policy", "behavior"):
         raise ValueError(f"policy is {policy!r}; it must be 'policy' or 'behavior'.")
     params = (state.actor if policy == "policy" else state.behavior).ema
-    states = observations[..., None, :]
-    path = diffusion.sample(
-        static.schedule,
-        lambda noisy, n: static.noise_predictor.apply(params, states, noisy, n),
-        key,
-        (*observations.shape[:-1], candidates, static.action_dim),
-        static.clip,
-        solver=solver,
-    )
+    actions = draw(static, params, observations, key, candidates, solver)
     if candidates == 1:
-        return path.actions[..., 0, :]
-    values = ensembles.apply_frozen(static.q_network, state.q.ema, states, path.actions).mean(axis=0)
-    return best_of(path.actions, values)
+        return actions[..., 0, :]
+    values = ensembles.apply_frozen(static.q_network, state.q.ema, observations[..., None, :], actions).mean(axis=0)
+    return best_of(actions, values)
 
 
 def sample_behavior(state: State, observations: jax.Array, key: jax.Array) -> jax.Array:
@@ -503,17 +460,10 @@ def v_values(state: State, observations: jax.Array, noisy: jax.Array, n: jax.Arr
     return ensembles.apply(state.static.v_network, state.v.ema, observations, noisy, n).mean(axis=0)
 
 
-def sample_path(state: State, observations: jax.Array, key: jax.Array) -> jax.Array:
-    """Returns deterministic (DDIM) paths of the averaged actor, `[N + 1, m, action_dim]`, one for each observation."""
-    static = state.static
-
-    def predict(noisy, n):
-        return static.noise_predictor.apply(state.actor.ema, observations, noisy, n)
-
-    shape = (len(observations), static.action_dim)
-    path = diffusion.sample(static.schedule, predict, key, shape, static.clip, solver="ddim", trajectory=True)
-    return path.trajectory
+def sample_paths(state: State, observations: jax.Array, key: jax.Array) -> jax.Array:
+    """Returns paths of the averaged actor, see `denoiser.draw_paths`."""
+    return draw_paths(state.static, state.actor.ema, observations, key)
 
 
 POLICIES = {"policy": sample_actions, "behavior": sample_behavior, "behavior_best_of": sample_best_of_behavior}
-VIEWS = {"q": q_values, "value": v_values, "path": sample_path}
+VIEWS = {"q": q_values, "value": v_values, "path": sample_paths}

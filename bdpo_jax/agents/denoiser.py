@@ -1,0 +1,98 @@
+"""Diffusion policies: the settings and networks that their algorithms share, behavior cloning, and drawing actions."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from bdpo_jax import diffusion, networks
+from bdpo_jax.settings import anything, choice, number, widths
+from bdpo_jax.types import Batch
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Denoiser:
+    """A noise predictor and its chain: the part of a `Static` that describes a diffusion policy."""
+
+    action_dim: int
+    diffusion_steps: int = number(5, "N, diffusion steps [T2]", least=1)
+    beta_min: float = number(0.1, "of the variance-preserving schedule [rel]", least=0)
+    beta_max: float = number(10.0, "of the variance-preserving schedule [rel]", above=0)
+    posterior_variance: bool = anything(False, "reverse variance as printed under (8) instead of beta_n [rel]")
+    clip_denoised: bool = anything(True, "clip the implied clean action to the action box in each reverse step [T2]")
+    action_bound: float = number(1.0, "half-width of the action box [T2]", above=0)
+    actor_widths: tuple[int, ...] = widths((512,) * 4, "hidden layers of noise predictors [T2]; often 256x4 [rel]")
+    actor_layer_norm: bool = anything(False, "layer norm in noise predictors [ours]; none [rel]")
+    dtype: str = choice("float32", ("bfloat16",), "of hidden layers; parameters, targets and sums stay float32")
+
+    @property
+    def schedule(self) -> diffusion.NoiseSchedule:
+        return diffusion.variance_preserving(
+            self.diffusion_steps, self.beta_min, self.beta_max, self.posterior_variance
+        )
+
+    @property
+    def clip(self) -> float | None:
+        return self.action_bound if self.clip_denoised else None
+
+    @property
+    def noise_predictor(self) -> Any:
+        sizes = (self.actor_widths, self.action_dim, self.diffusion_steps)
+        return networks.noise_predictor(*sizes, self.actor_layer_norm, self.dtype)
+
+
+def cloning_loss(params: Any, static: Denoiser, batch: Batch, key: jax.Array) -> jax.Array:
+    """Returns `E || eps(a^n, n, s) - z ||^2`, the simplified (9), n uniform on 1..N: behavior cloning by diffusion.
+
+    Args:
+      params: of the noise predictor.
+      static: of the policy.
+      batch: transitions; only observations and actions are read.
+      key: PRNG key.
+    """
+    n_key, noise_key = jax.random.split(key)
+    n = jax.random.randint(n_key, batch.rewards.shape, 1, static.diffusion_steps + 1)
+    noise = jax.random.normal(noise_key, batch.actions.shape)
+    noisy = diffusion.add_noise(static.schedule, batch.actions, n, noise)
+    predicted = static.noise_predictor.apply(params, batch.observations, noisy, n)
+    return jnp.sum(jnp.square(predicted - noise), axis=-1).mean()
+
+
+def draw(
+    static: Denoiser, params: Any, observations: jax.Array, key: jax.Array, candidates: int, solver: str = "ddpm"
+) -> jax.Array:
+    """Returns actions `[..., candidates, action_dim]` for observations `[..., observation_dim]`.
+
+    Args:
+      static: of the policy.
+      params: of its noise predictor.
+      observations: one or more observations.
+      key: PRNG key.
+      candidates: how many independent actions for each.
+      solver: "ddpm" or "ddim".
+    """
+    states = observations[..., None, :]
+    return diffusion.sample(
+        static.schedule,
+        lambda noisy, n: static.noise_predictor.apply(params, states, noisy, n),
+        key,
+        (*observations.shape[:-1], candidates, static.action_dim),
+        static.clip,
+        solver=solver,
+    ).actions
+
+
+def draw_paths(static: Denoiser, params: Any, observations: jax.Array, key: jax.Array) -> jax.Array:
+    """Returns deterministic (DDIM) paths `[N + 1, m, action_dim]`, by diffusion step, of m observations."""
+    path = diffusion.sample(
+        static.schedule,
+        lambda noisy, n: static.noise_predictor.apply(params, observations, noisy, n),
+        key,
+        (len(observations), static.action_dim),
+        static.clip,
+        solver="ddim",
+        trajectory=True,
+    )
+    assert path.trajectory is not None
+    return path.trajectory
