@@ -1,14 +1,18 @@
 """Installation: `pip install .`, with extras for what only some users need."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "bdpo_jax" / "__init__.py").read_text(encoding="utf-8"))[1]
+
 setup(
     name="bdpo_jax",
-    version="0.1.0",
+    version=VERSION,
     description="Behavior-Regularized Diffusion Policy Optimization for offline reinforcement learning, in JAX",
-    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.10",

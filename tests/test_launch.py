@@ -48,3 +48,11 @@ def test_compiled_programs_are_kept_for_the_next_start(tmp_path):
     assert first
     assert launch(f"--workdir={tmp_path / 'second'}", *settings, **every).returncode == 0
     assert kept() == first
+
+
+def test_every_setting_can_be_listed():
+    done = launch("--config=configs/pointmass.py:pointmass,iql", "--settings", "--config.expectile=0.8")
+    assert done.returncode == 0
+    lines = {line.split()[0]: line for line in done.stdout.splitlines()}
+    assert "0.8" in lines["expectile"] and "tau" in lines["expectile"]
+    assert {"agent", "seed", "family", "actor_widths", "train_steps"} <= lines.keys() and "eta" not in lines

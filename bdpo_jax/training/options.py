@@ -66,6 +66,15 @@ def check(config) -> None:
     AGENTS[config.agent].check(config)
 
 
+def describe(config) -> str:
+    """Returns a line for each setting of a config: its name, value and meaning.
+
+    Raises:
+      UserError: there is no such algorithm.
+    """
+    return settings.describe(config, *owners(config))
+
+
 def may_change(config) -> tuple[str, ...]:
     """Returns the keys in which a run that goes on may differ from its beginning."""
     return settings.changeable(*owners(config))
