@@ -1,22 +1,22 @@
 """Ensembles of K networks with one scalar output each: parameters with a leading axis, on shared inputs."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 TURNS_FROM = 3e7  # multiply-adds of one member's forward pass, see `_take_turns`
 
 
-def init(network: Any, key: jax.Array, members: int, *inputs: jax.Array):
+def init(network: Any, key: jax.Array, members: int, *inputs: jax.Array) -> Any:
     """Returns parameters whose leaves have a leading axis `members`, each member from its own key."""
     return jax.lax.map(lambda k: network.init(k, *inputs), jax.random.split(key, members))
 
 
-def apply(network: Any, params, *inputs: jax.Array) -> jax.Array:
+def apply(network: Any, params: Any, *inputs: jax.Array) -> jax.Array:
     """Returns the members' scalar outputs `[members, ...]` on shared inputs."""
     return jax.vmap(lambda p: network.apply(p, *inputs)[..., 0])(params)
 
@@ -42,13 +42,13 @@ def each_member(function: Callable[[Any], Any], params: Any, rows: int) -> Any:
     return jax.lax.map(function, params) if _take_turns(params, rows) else jax.vmap(function)(params)
 
 
-def apply_frozen(network: Any, params, observations: jax.Array, actions: jax.Array, *n: jax.Array) -> jax.Array:
+def apply_frozen(network: Any, params: Any, observations: jax.Array, actions: jax.Array, *n: jax.Array) -> jax.Array:
     """`apply` of members that are not trained here: a gradient reaches the actions alone.
 
     In turns, where they take them, a member leaves its slopes in the actions, a number for each, where it would have to
     keep its hidden layers or compute them again.
     """
-    if _take_turns(params, np.prod(actions.shape[:-1])):
+    if _take_turns(params, math.prod(actions.shape[:-1])):
         return _in_turns(network, params, observations, actions, n)
     return apply(network, *jax.lax.stop_gradient((params, observations)), actions, *n)
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from bdpo_jax import devices, envs
 from bdpo_jax.errors import UserError
+from bdpo_jax.types import Array
 
 _step_key = jax.jit(jax.random.fold_in)
 
@@ -45,7 +46,7 @@ class Episodes:
 
 
 def evaluate(
-    policy: Callable[[np.ndarray, jax.Array], jax.Array],
+    policy: Callable[[np.ndarray, jax.Array], Array],
     task: str | Callable[[], gymnasium.Env],
     episodes: int,
     seed: int,

@@ -1,7 +1,10 @@
 """The types that every room shares."""
 
 import jax
+import numpy as np
 from flax import struct
+
+Array = jax.Array | np.ndarray  # on a device, or on the host: what JAX's functions take alike
 
 
 class Batch(struct.PyTreeNode):

@@ -49,7 +49,7 @@ def only_acting(state: Any) -> Any:
     return jax.tree.map(strip, state, is_leaf=lambda node: isinstance(node, Model))
 
 
-def cosine_decay(learning_rate: jax.Array, count: jax.Array, decay_steps: jax.Array) -> jax.Array:
+def cosine_decay(learning_rate: jax.Array, count: jax.Array, decay_steps: jax.Array | float) -> jax.Array:
     """Returns the learning rate after `count` optimizer steps; constant where `decay_steps` is infinite."""
     fraction = jnp.minimum(count / decay_steps, 1.0)
     return learning_rate * 0.5 * (1.0 + jnp.cos(jnp.pi * fraction))

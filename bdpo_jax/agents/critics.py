@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from bdpo_jax import ensembles
-from bdpo_jax.types import Batch
+from bdpo_jax.types import Array, Batch
 
 
 def check_batch(batch: Batch, action_dim: int) -> None:
@@ -46,7 +46,9 @@ def td_target(batch: Batch, discount: jax.Array, next_values: jax.Array) -> jax.
     return batch.rewards + discount * (1 - batch.terminals) * next_values
 
 
-def regression(network: Any, params: Any, inputs: tuple, target: jax.Array, weights: jax.Array | float = 1.0):
+def regression(
+    network: Any, params: Any, inputs: tuple[jax.Array, ...], target: jax.Array, weights: Array | float = 1.0
+) -> tuple[jax.Array, jax.Array, Any]:
     """The loss of an ensemble, with its gradients: the mean over batch and members of `w (f_k(inputs) - y)^2` (18).
 
     Args:

@@ -3,14 +3,16 @@
 import difflib
 import warnings
 import zlib
+from collections.abc import Iterable, Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 from flax import struct
 
 from bdpo_jax.errors import UserError
-from bdpo_jax.types import Batch
+from bdpo_jax.types import Array, Batch
 
 # Key -> rank of the array; a trailing axis of length one is accepted where a vector is expected.
 RANKS = {"observations": 2, "actions": 2, "rewards": 1, "next_observations": 2, "terminals": 1, "timeouts": 1}
@@ -44,11 +46,11 @@ class Dataset(struct.PyTreeNode):
       terminals: `[size]`, 1 only at a true terminal, never at a time-out.
     """
 
-    observations: jax.Array
-    actions: jax.Array
-    rewards: jax.Array
-    next_observations: jax.Array
-    terminals: jax.Array
+    observations: Array
+    actions: Array
+    rewards: Array
+    next_observations: Array
+    terminals: Array
     run_axis = None  # the runs of a group share it
 
     @property
@@ -106,18 +108,18 @@ def check(dataset: Dataset, where: str, clip_actions: bool = False) -> Dataset:
     return Dataset(**arrays)
 
 
-def check_arrays(arrays: dict, where: str) -> dict:
+def check_arrays(arrays: Mapping[str, npt.ArrayLike], where: str) -> dict[str, np.ndarray]:
     """Returns the arrays, named as in `RANKS`, as float32 of the right rank, or raises the first fault.
 
     Raises:
       UserError: not numbers, wrong rank, no rows, unequal lengths, or a value that is not finite in float32.
     """
-    arrays = {key: _as_float32(key, value, where) for key, value in arrays.items()}
-    lengths = {key: len(value) for key, value in arrays.items()}
+    found = {key: _as_float32(key, value, where) for key, value in arrays.items()}
+    lengths = {key: len(value) for key, value in found.items()}
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{key} {length}" for key, length in lengths.items())
         raise UserError(f"The arrays of {where} have unequal lengths ({listed}); every key needs one row per step.")
-    for key, value in arrays.items():
+    for key, value in found.items():
         finite = np.isfinite(value) if value.ndim == 1 else np.isfinite(value).all(axis=1)
         if not finite.all():
             row = int(np.argmin(finite))
@@ -126,17 +128,17 @@ def check_arrays(arrays: dict, where: str) -> dict:
                 f"{key} of {where} has the value {bad} in row {row} ({np.sum(~finite)} such rows in all); "
                 "repair or remove them."
             )
-    return arrays
+    return found
 
 
-def unknown_name(kind: str, name: str, known) -> UserError:
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     """The error for a `kind` ("D4RL task", ...) that does not exist; it names the nearest one that does."""
     nearest = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.0)
     return UserError(f"There is no {kind} {name!r}; the nearest known one is {nearest[0]!r}.")
 
 
-def _as_float32(key: str, value, where: str) -> np.ndarray:
-    value = np.asarray(value)
+def _as_float32(key: str, values: npt.ArrayLike, where: str) -> np.ndarray:
+    value = np.asarray(values)
     if value.dtype.kind not in "biuf":
         raise UserError(f"{key} of {where} has the type {value.dtype}; it must hold numbers.")
     if value.shape[:1] == (0,):
