@@ -15,6 +15,8 @@ from bdpo_jax.workdir import replacing
 SCALE, PALE = "viridis", 0.6  # the colour scale of all numbers; the opacity of what lies in the background
 START, END = "#2ca02c", "#d62728"  # green and red, as in the paper's Figure 4
 
+Extent = tuple[float, float, float, float]  # left, right, bottom, top
+
 
 def save(figure: Figure, path: str | os.PathLike) -> None:
     """Writes the PNG file and replaces an older one at once.
@@ -26,8 +28,8 @@ def save(figure: Figure, path: str | os.PathLike) -> None:
         figure.savefig(temporary, format="png", dpi=110, facecolor="white")
 
 
-def square(axes: Axes, extent: Sequence[float], title: str, note: str = "") -> None:
-    """Gives the axes equal scales over `extent` (left, right, bottom, top), a title above and a note below."""
+def square(axes: Axes, extent: Extent, title: str, note: str = "") -> None:
+    """Gives the axes equal scales over `extent`, a title above and a note below."""
     axes.set(xlim=extent[:2], ylim=extent[2:], aspect="equal")
     axes.set_title(title, fontsize=11)
     axes.set_xlabel(note, fontsize=9.5, color="0.25")
@@ -37,7 +39,7 @@ def square(axes: Axes, extent: Sequence[float], title: str, note: str = "") -> N
         spine.set_color("0.7")
 
 
-def landscape(axes: Axes, values: np.ndarray, extent: Sequence[float], norm: Normalize) -> None:
+def landscape(axes: Axes, values: np.ndarray, extent: Extent, norm: Normalize) -> None:
     """Draws `values` `[rows, columns]` over `extent`, rows upwards; pale, so that what lies over it stays readable."""
     axes.imshow(
         values,

@@ -20,7 +20,8 @@ def read_progress(path: str | os.PathLike) -> dict[str, tuple[np.ndarray, np.nda
     columns = {}
     for index, name in enumerate(header[1:], start=1):
         kept = [(float(row[0]), float(row[index])) for row in rows if len(row) > index and row[index]]
-        columns[name] = tuple(np.array(kept, dtype=np.float64).reshape(-1, 2).T)
+        table = np.array(kept, dtype=np.float64).reshape(-1, 2)
+        columns[name] = table[:, 0], table[:, 1]
     return columns
 
 

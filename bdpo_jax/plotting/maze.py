@@ -39,7 +39,8 @@ def maze_values(
         axes.add_patch(Rectangle((x - half, y - half), cell_size, cell_size, facecolor="0.75", edgecolor="0.65"))
     norm = Normalize(float(values.min()), float(values.max()))
     canvas.points(axes, positions, c=values, cmap=canvas.SCALE, norm=norm, s=6)
-    axes.add_patch(Rectangle(goal - half, cell_size, cell_size, facecolor="none", edgecolor=canvas.END, linewidth=2))
+    x, y = goal - half
+    axes.add_patch(Rectangle((x, y), cell_size, cell_size, facecolor="none", edgecolor=canvas.END, linewidth=2))
     low, high = walls.min(axis=0) - half, walls.max(axis=0) + half
     canvas.square(axes, (low[0], high[0], low[1], high[1]), title, caption)
     canvas.colour_bar(figure, axes, norm, "value")

@@ -25,7 +25,7 @@ def synthetic2d(
     samples: np.ndarray,
     paths: np.ndarray | None = None,
     values: Mapping[int, np.ndarray] | None = None,
-    extent: Sequence[float] = (-4.5, 4.5, -4.5, 4.5),
+    extent: canvas.Extent = (-4.5, 4.5, -4.5, 4.5),
     intervals: Sequence[int] = (50, 30, 15, 5, 0),
     caption: str = "",
 ) -> None:
@@ -54,8 +54,10 @@ def synthetic2d(
     height = _HEIGHT * _RATIO / (_RATIO + 1) if paths is None else _HEIGHT
     figure = Figure(figsize=(_WIDTH, height), layout="constrained")
     figure.suptitle(title, fontsize=14)
-    upper, lower = (figure, None) if paths is None else figure.subfigures(2, 1, height_ratios=(_RATIO, 1))
-    left, middle, right = upper.subplots(1, 3, sharey=True)
+    rows: list[Figure | SubFigure] = [figure]
+    if paths is not None:
+        rows = list(figure.subfigures(2, 1, squeeze=False, height_ratios=(_RATIO, 1))[:, 0])
+    left, middle, right = rows[0].subplots(1, 3, sharey=True)
     style = {"s": 4, "alpha": 0.5}
     canvas.points(left, data, c=data_energies, cmap=canvas.SCALE, norm=norm, **style)
     canvas.square(left, extent, "data, coloured by energy")
@@ -63,17 +65,17 @@ def synthetic2d(
     canvas.square(middle, extent, "truth: data resampled with exp(Q / η)")
     canvas.points(right, samples, color=canvas.END, **style)
     canvas.square(right, extent, "policy's samples", caption)
-    canvas.colour_bar(upper, [left, middle, right], norm, "energy")
+    canvas.colour_bar(rows[0], [left, middle, right], norm, "energy")
     if paths is not None:
-        _generation(lower, paths, values or {}, extent, intervals, norm)
+        _generation(rows[1], paths, values or {}, extent, intervals, norm)
     canvas.save(figure, path)
 
 
 def _generation(
-    figure: SubFigure,
+    figure: Figure | SubFigure,
     paths: np.ndarray,
     values: Mapping[int, np.ndarray],
-    extent: Sequence[float],
+    extent: canvas.Extent,
     intervals: Sequence[int],
     norm: Normalize,
 ) -> None:
@@ -95,7 +97,7 @@ def _generation(
     figure.suptitle("generation of actions: from the green dots along the grey paths to the red ones", fontsize=11)
 
 
-def _background(axes: Axes, n: int, values: Mapping[int, np.ndarray], extent: Sequence[float], norm: Normalize) -> str:
+def _background(axes: Axes, n: int, values: Mapping[int, np.ndarray], extent: canvas.Extent, norm: Normalize) -> str:
     """Draws the values of diffusion step `n` where there are some; returns the note that names them."""
     if n not in values:
         return ""

@@ -26,7 +26,7 @@ def pointmass(
     values: np.ndarray | None,
     obstacle: np.ndarray,
     goal: tuple[float, float, float],
-    extent: Sequence[float] = (-1, 1, -1, 1),
+    extent: canvas.Extent = (-1, 1, -1, 1),
     captions: Mapping[str, str] | None = None,
 ) -> None:
     """Trajectories of the data and of each policy, coloured by return, and the values over the positions.
