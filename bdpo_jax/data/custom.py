@@ -10,7 +10,7 @@ from bdpo_jax.data.dataset import Dataset, check
 from bdpo_jax.errors import UserError
 
 
-def load(path: str, reward_scaling: str | float = "auto", action_space: gymnasium.spaces.Box | None = None) -> Dataset:
+def load(path: str, reward_scaling: str | float = "auto", action_space: gymnasium.Space | None = None) -> Dataset:
     """The transitions of an HDF5 or npz file, actions mapped to the box [-1, 1] and clipped to +-(1 - 1e-5).
 
     Args:
@@ -53,7 +53,7 @@ def environment(name: str) -> Callable[[], gymnasium.Env] | None:
     if not name:
         return None
 
-    def make():
+    def make() -> gymnasium.Env:
         return unit_box(gymnasium.make(name))
 
     try:
@@ -75,14 +75,13 @@ def unit_box(env: gymnasium.Env) -> gymnasium.Env:
     observed = env.observation_space
     if not isinstance(observed, gymnasium.spaces.Box) or len(observed.shape) != 1:
         env = gymnasium.wrappers.FlattenObservation(env)
-    space = env.action_space
-    _require_box(space)
+    space = _finite_box(env.action_space)
     if np.all(space.low == -1) and np.all(space.high == 1):
         return env
     return gymnasium.wrappers.RescaleAction(env, np.float32(-1), np.float32(1))
 
 
-def unit_actions(actions: np.ndarray, space: gymnasium.spaces.Box | None) -> np.ndarray:
+def unit_actions(actions: np.ndarray, space: gymnasium.Space | None) -> np.ndarray:
     """Actions `[rows, A]` of a box, mapped to [-1, 1].
 
     Raises:
@@ -90,14 +89,16 @@ def unit_actions(actions: np.ndarray, space: gymnasium.spaces.Box | None) -> np.
     """
     if space is None:
         return actions
-    _require_box(space)
-    if actions.shape[1:] != space.shape:
+    box = _finite_box(space)
+    if actions.shape[1:] != box.shape:
         return actions  # of another task, which the suite finds and names
-    center, half = (space.high + space.low) / 2, (space.high - space.low) / 2
+    center, half = (box.high + box.low) / 2, (box.high - box.low) / 2
     return ((actions - center) / half).astype(np.float32)
 
 
-def _require_box(space):
-    box = isinstance(space, gymnasium.spaces.Box) and len(space.shape) == 1
-    if not (box and np.isfinite(space.low).all() and np.isfinite(space.high).all() and (space.low < space.high).all()):
-        raise UserError(f"The action space {space} is not a finite box of one axis, which this method needs.")
+def _finite_box(space: gymnasium.Space) -> gymnasium.spaces.Box:
+    if isinstance(space, gymnasium.spaces.Box) and len(space.shape) == 1:
+        low, high = space.low, space.high
+        if np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all():
+            return space
+    raise UserError(f"The action space {space} is not a finite box of one axis, which this method needs.")

@@ -70,6 +70,6 @@ def _reason(error: BaseException) -> str:
         return f"HTTP status {response.status_code}"
     if isinstance(error, UserError):
         return str(error).rstrip(".")
-    while error.__cause__ is not None or error.__context__ is not None:
-        error = error.__cause__ or error.__context__
+    while (behind := error.__cause__ or error.__context__) is not None:
+        error = behind
     return f"{type(error).__name__} {error}".strip()

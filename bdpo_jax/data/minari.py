@@ -69,7 +69,7 @@ def environment(name: str) -> Callable[[], gymnasium.Env] | None:
     if source.env_spec is None:
         return None
 
-    def make():
+    def make() -> gymnasium.Env:
         return custom.unit_box(source.recover_environment(eval_env=True))
 
     try:

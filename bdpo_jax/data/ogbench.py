@@ -65,7 +65,7 @@ def environment(name: str) -> Callable[[], gymnasium.Env]:
     """
     package = _package(name)
 
-    def make():
+    def make() -> gymnasium.Env:
         return custom.unit_box(package.make_env_and_datasets(name, env_only=True))
 
     try:

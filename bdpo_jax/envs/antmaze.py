@@ -35,18 +35,19 @@ def cells(maze: str, kind: str) -> np.ndarray:
 def ant_in_maze(maze: str) -> ElementTree.Element:
     """The MJCF tree: gymnasium's ant with D4RL's time step, motors and soft contacts, and the maze's walls."""
     root = read_asset("ant.xml")
-    root.find("option").set("timestep", "0.02")
-    geoms = root.find("default/geom")
+    next(root.iterfind("option")).set("timestep", "0.02")
+    geoms = next(root.iterfind("default/geom"))
     geoms.set("solref", ".02 1")
     geoms.set("solimp", ".8 .8 .01")
     for motor in root.iter("motor"):
         motor.set("ctrlrange", f"-{FORCE} {FORCE}")
         motor.set("gear", "1")
+    world = next(root.iterfind("worldbody"))
     for number, (x, y) in enumerate(cells(maze, "1")):
         wall = {"name": f"wall_{number}", "type": "box", "contype": "1", "conaffinity": "1"}
         wall["pos"] = f"{x} {y} {WALL_HEIGHT / 2}"
         wall["size"] = f"{CELL_SIZE / 2} {CELL_SIZE / 2} {WALL_HEIGHT / 2}"
-        ElementTree.SubElement(root.find("worldbody"), "geom", wall, rgba="0.4 0.4 0.4 1")
+        ElementTree.SubElement(world, "geom", wall, rgba="0.4 0.4 0.4 1")
     return root
 
 
@@ -70,12 +71,12 @@ class AntMazeEnv(MujocoEnv):
     def __init__(self, maze: str, goal_every_reset: bool, render_mode: str | None = None):
         super().__init__(_model(maze), 5, 29, render_mode)
         self.goal_every_reset = goal_every_reset
-        self.goal = None  # (x, y) in the frame of the observations
+        self.goal: np.ndarray  # (x, y) in the frame of the observations, from the first reset on
         self._goal_cell = cells(maze, "G")[0]
 
     def reset(self, *, seed=None, options=None):
         observation, info = super().reset(seed=seed, options=options)
-        if self.goal is None or seed is not None or self.goal_every_reset:
+        if not hasattr(self, "goal") or seed is not None or self.goal_every_reset:
             self.goal = self._draw_goal()
         return observation, info
 

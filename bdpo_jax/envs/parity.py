@@ -10,6 +10,7 @@ A file `TASK.npz` or `physics_TASK.npz` has `actions [starts, steps, A]`, `rewar
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,9 +26,9 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
         return {key: file[key] for key in file.files}
 
 
-def environment(task: str, backend: str, reference: dict):
+def environment(task: str, backend: str, reference: dict) -> Any:
     """The task's bare environment, ready for `put`."""
-    env = envs.make(task, backend).unwrapped
+    env: Any = envs.make(task, backend).unwrapped  # a robot's own class, each with what is needed here
     env.reset(seed=0)
     if "target" in reference:
         env.goal = reference["target"]

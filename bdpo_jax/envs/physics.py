@@ -12,6 +12,7 @@ import sys
 import warnings
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -74,9 +75,9 @@ def _capsules_as_cylinders(root):
         if geom.get("type") != "capsule":
             continue
         geom.set("type", "cylinder")
-        size = [float(number) for number in geom.get("size").split()]
+        size = [float(number) for number in geom.attrib["size"].split()]
         if geom.get("fromto"):
-            ends = np.array(geom.get("fromto").split(), dtype=np.float64).reshape(2, 3)
+            ends = np.array(geom.attrib["fromto"].split(), dtype=np.float64).reshape(2, 3)
             axis = ends[1] - ends[0]
             extension = size[0] / 2 * axis / np.linalg.norm(axis)
             geom.set("fromto", _numbers([*(ends[0] - extension), *(ends[1] + extension)]))
@@ -115,7 +116,7 @@ class MujocoEnv(gymnasium.Env):
         self.init_qpos, self.init_qvel = self.data.qpos.copy(), self.data.qvel.copy()
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (observation_dim,), np.float64)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (model.nu,), np.float32)
-        self._renderer = None
+        self._renderer: Any = None  # a `mujoco.Renderer`, once there was a picture
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
