@@ -6,7 +6,7 @@ import os
 import pickle
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,8 @@ from bdpo_jax.errors import Stopped, UserError
 
 RUN, BATCH = "run", "batch"
 PATIENCE = 30  # seconds without a sign of life after which a process counts as dead
+
+T = TypeVar("T")
 
 
 def join(coordinator: str | None = None, processes: int | None = None, process: int | None = None) -> None:
@@ -33,7 +35,7 @@ def join(coordinator: str | None = None, processes: int | None = None, process: 
       UserError: there is no such cluster, or the others did not come.
     """
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    patience = {"heartbeat_timeout_seconds": PATIENCE}
+    patience: dict[str, Any] = {"heartbeat_timeout_seconds": PATIENCE}
     known = inspect.signature(jax.distributed.initialize).parameters
     try:
         jax.distributed.initialize(
@@ -96,7 +98,7 @@ def fetch(tree: Any, mesh: Mesh | None) -> Any:
     return jax.device_get(tree)
 
 
-def host_device():
+def host_device() -> jax.Device | None:
     """The processor as a JAX device where training has another one; None where it trains itself, or is hidden."""
     if jax.default_backend() == "cpu":
         return None
@@ -133,7 +135,7 @@ def leave(text: str) -> None:
     os._exit(1)
 
 
-def shared(function: Callable[[], Any], owner: int = 0) -> Any:
+def shared(function: Callable[[], T], owner: int = 0) -> T:
     """Returns `function()` of one process in all of them, which must all call this; its errors, too.
 
     Only a `UserError` or a `Stopped` is passed on: after any other error the process ends, and with it the job.

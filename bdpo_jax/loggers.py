@@ -8,7 +8,7 @@ import uuid
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TextIO
 
 import jax
 from tqdm import tqdm
@@ -46,11 +46,10 @@ class CSVLogger:
         """
         self._path = Path(path)
         self._columns = ["step"]
-        rows = []
+        rows: list[list[str]] = []
         if resume_step is not None and self._path.exists():
             self._columns, rows = self._read(resume_step)
-        self._file = None
-        self._rewrite(rows)
+        self._file = self._rewritten(rows)
 
     def _read(self, last_step: int) -> tuple[list[str], list[list[str]]]:
         text = self._path.read_text()
@@ -61,14 +60,13 @@ class CSVLogger:
         rows = [row for row in rows if len(row) == len(header) and int(row[0]) <= last_step]
         return header, rows
 
-    def _rewrite(self, rows: list[list[str]]) -> None:
+    def _rewritten(self, rows: list[list[str]]) -> TextIO:
+        """Writes the whole file anew and returns it, open for further rows until `close`."""
         with replacing(self._path) as temporary, open(temporary, "w", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(self._columns)
             writer.writerows(row + [""] * (len(self._columns) - len(row)) for row in rows)
-        if self._file is not None:
-            self._file.close()
-        self._file = open(self._path, "a", newline="")  # noqa: SIM115 (open until `close`)
+        return open(self._path, "a", newline="")
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
         new = [name for name in scalars if name not in self._columns]
@@ -76,7 +74,8 @@ class CSVLogger:
             with open(self._path, newline="") as file:
                 rows = list(csv.reader(file))[1:]
             self._columns += new
-            self._rewrite(rows)
+            former, self._file = self._file, self._rewritten(rows)
+            former.close()
         # repr keeps every digit, so that a resumed log can be compared with an uninterrupted one.
         cells = {name: repr(float(value)) for name, value in scalars.items()} | {"step": int(step)}
         with writing(self._path):

@@ -1,20 +1,27 @@
 """A trained policy as a plain function, for whoever runs it."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Protocol
 
 import jax
 import numpy as np
+import numpy.typing as npt
 
 from bdpo_jax.agents import AGENTS
 from bdpo_jax.errors import UserError
 
 
+class DeployedPolicy(Protocol):
+    """What `load_policy` returns."""
+
+    def __call__(self, observations: npt.ArrayLike, key: jax.Array | None = None) -> np.ndarray: ...
+
+
 def load_policy(
     workdir: str | Path, step: int | None = None, candidates: int | None = None, policy: str = "policy"
-) -> Callable[..., np.ndarray]:
+) -> DeployedPolicy:
     """Returns the policy of the run in `workdir`: `policy(observations, key=None) -> actions`, NumPy to NumPy.
 
     Observations are `[observation_dim]` or `[batch, observation_dim]`. Without `key` the noise of the k-th call is a
@@ -56,7 +63,7 @@ def load_policy(
     act = jax.jit(lambda observations, key: agent.POLICIES[policy](state, observations, key))
     calls = 0
 
-    def deployed(observations, key=None):
+    def deployed(observations: npt.ArrayLike, key: jax.Array | None = None) -> np.ndarray:
         nonlocal calls
         if key is None:
             key = jax.random.fold_in(root, calls)

@@ -16,7 +16,9 @@ from bdpo_jax.policy import load_policy
 from bdpo_jax.workdir import read_config
 
 
-def score(workdir: str, episodes: int, seed: int, policy: str, candidates: int | None, backend: str, step: int | None):
+def score(
+    workdir: str, episodes: int, seed: int, policy: str, candidates: int | None, backend: str, step: int | None
+) -> str:
     """Returns the text of the command's output.
 
     Raises:

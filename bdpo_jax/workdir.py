@@ -216,7 +216,7 @@ class Workdir:
         self.path = Path(path)
         self.resumed = False
         self.changed: dict[str, tuple] = {}
-        self._held = None
+        self._held: filelock.BaseFileLock | None = None
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"{self.path} is a file: give a directory as --workdir")
         flatten(config)

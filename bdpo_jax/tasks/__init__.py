@@ -1,12 +1,17 @@
 """Kinds of tasks: where the data come from, how a policy is scored, what is drawn (see `base.Task`)."""
 
+from collections.abc import Callable
+
+import gymnasium
+import numpy as np
+
 from bdpo_jax.data.dataset import unknown_name
 from bdpo_jax.tasks.base import Task
 from bdpo_jax.tasks.pointmass import PointMass
 from bdpo_jax.tasks.simulated import D4RL, File, Minari, OGBench, Simulated
 from bdpo_jax.tasks.synthetic2d import Synthetic2D
 
-FAMILIES = {
+FAMILIES: dict[str, type[Simulated] | type[Synthetic2D]] = {
     "synthetic2d": Synthetic2D,
     "pointmass": PointMass,
     "d4rl": D4RL,
@@ -25,7 +30,7 @@ def make(config) -> Task:
     return _family(config)(config)
 
 
-def environment(config):
+def environment(config) -> Callable[[], gymnasium.Env] | None:
     """Returns a function that makes an environment of a config's task; None for a task without one.
 
     Raises:
@@ -35,12 +40,13 @@ def environment(config):
     return family.environment(config) if issubclass(family, Simulated) else None
 
 
-def normalize(config, returns):
+def normalize(config, returns: np.ndarray) -> np.ndarray | None:
     """Returns the normalised scores `[episodes]` of returns; None for a task without reference scores."""
-    return _family(config).normalize(config, returns)
+    family = _family(config)
+    return family.normalize(config, returns) if issubclass(family, Simulated) else None
 
 
-def _family(config):
+def _family(config) -> type[Simulated] | type[Synthetic2D]:
     if config.family not in FAMILIES:
         raise unknown_name("family of tasks", config.family, FAMILIES)
     return FAMILIES[config.family]

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import jax
 
 from bdpo_jax.data.dataset import Dataset
+from bdpo_jax.types import Array
 
-Act = Callable[[Any, jax.Array], jax.Array]  # (observations [..., S], key) -> actions [..., A]
+Act = Callable[[Array, jax.Array], jax.Array]  # (observations [..., S], key) -> actions [..., A]
 
 
 class Acting(NamedTuple):
@@ -27,7 +28,9 @@ class Task(Protocol):
     """
 
     dataset: Dataset
-    references: dict
+
+    @property
+    def references(self) -> dict: ...
 
     def for_run(self, config) -> "Task":
         """Returns the task of another run of the same group."""

@@ -16,7 +16,7 @@ class PointMass(Simulated):
 
     environment = staticmethod(task_environment)
 
-    def load(self):
+    def load(self) -> None:
         self.raw = pointmass.generate(data_seed(self.config), self.config.dataset_size)
         self.dataset = d4rl.transitions(self.raw, pointmass.MAX_EPISODE_STEPS, "the generated point mass data")
         self.returns, _ = d4rl.episodes(self.raw, pointmass.MAX_EPISODE_STEPS)
@@ -43,7 +43,7 @@ class PointMass(Simulated):
             f"{found['data_best_quartile']:.2f}; shortest path {found['optimal_return']:.2f})"
         )
 
-    def draw(self, directory: Path, acting: Acting, key, scores: dict) -> Path:
+    def draw(self, directory: Path, acting: Acting, key: jax.Array, scores: dict) -> Path:
         """Draws the data, episodes of the policies, and the values over the positions."""
         path, scene = directory / "pointmass.png", pointmass
         ends = np.flatnonzero(self.raw["terminals"] | self.raw["timeouts"])[:200] + 1
@@ -76,7 +76,7 @@ class PointMass(Simulated):
         )
         return path
 
-    def _rollouts(self, act: Act, key, episodes: int = 100):
+    def _rollouts(self, act: Act, key: jax.Array, episodes: int = 100) -> tuple[list[np.ndarray], np.ndarray]:
         """Returns the positions of every episode, each `[length + 1, 2]`, and the returns `[episodes]`."""
         positions = pointmass.start_positions(np.random.default_rng(self.config.seed), episodes)
         running, returns = np.ones(episodes, bool), np.zeros(episodes)

@@ -1,12 +1,16 @@
 """Tasks whose policies are scored by episodes in a simulation: D4RL's, Minari's, OGBench's, and files of one's own."""
 
 import copy
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import gymnasium
+import jax
 import numpy as np
 
 from bdpo_jax import envs, evaluation, plotting
 from bdpo_jax.data import custom, d4rl, minari, ogbench
+from bdpo_jax.data.dataset import Dataset
 from bdpo_jax.envs import antmaze
 from bdpo_jax.errors import UserError
 from bdpo_jax.tasks.base import Acting
@@ -15,6 +19,8 @@ from bdpo_jax.tasks.base import Acting
 class Simulated:
     """What such tasks share; one of them adds `load`, which sets `dataset`, and `environment`."""
 
+    dataset: Dataset
+    references: dict
     takes_env = False  # whether `config.env` names the environment
 
     def __init__(self, config):
@@ -28,16 +34,16 @@ class Simulated:
         if config.reward_shift:
             self.dataset = self.dataset.replace(rewards=self.dataset.rewards + np.float32(config.reward_shift))
         if self.make_env is not None:
-            self._check_widths()
+            self._check_widths(self.make_env())
 
-    def for_run(self, config):
+    def for_run(self, config) -> "Simulated":
         """Returns the task of a config that differs in numbers of the method alone."""
         other = copy.copy(self)
         other.config = config
         return other
 
     @staticmethod
-    def environment(config):
+    def environment(config) -> Callable[[], gymnasium.Env] | None:
         """Returns a function that makes the config's environment, or None."""
         raise NotImplementedError
 
@@ -49,9 +55,8 @@ class Simulated:
         """Returns the normalised scores of returns, None for a task without reference scores."""
         return None
 
-    def _check_widths(self):
-        env = self.make_env()
-        widths = env.observation_space.shape[0], env.action_space.shape[0]
+    def _check_widths(self, env: gymnasium.Env) -> None:
+        widths = [gymnasium.spaces.flatdim(space) for space in (env.observation_space, env.action_space)]
         env.close()
         for kind, found, expected in zip(
             ("observations", "actions"), (self.dataset.observation_dim, self.dataset.action_dim), widths, strict=True
@@ -62,7 +67,9 @@ class Simulated:
                     f"{expected}: give the task that the data come from, or another dataset_path."
                 )
 
-    def evaluate(self, acting: Acting, policies, episodes, key, before_step) -> dict:
+    def evaluate(
+        self, acting: Acting, policies: Sequence[str], episodes: int, key: jax.Array, before_step: Callable[[], None]
+    ) -> dict[str, dict]:
         """Returns what `score` says of each policy's episodes; {} without an environment."""
         if self.make_env is None:
             return {}
@@ -120,11 +127,11 @@ class Simulated:
             parts.append(f"success {own['success']:.0%}")
         return ", ".join(parts)
 
-    def draw(self, directory: Path, acting: Acting, key, scores: dict) -> Path | None:
+    def draw(self, directory: Path, acting: Acting, key: jax.Array, scores: dict) -> Path | None:
         return None
 
 
-def task_environment(config):
+def task_environment(config) -> Callable[[], gymnasium.Env]:
     """Returns a function that makes the environment of a task of ours."""
     envs.max_episode_steps(config.task)  # an unknown task is an error here
     return lambda: envs.make(config.task, config.backend)
@@ -135,23 +142,23 @@ class D4RL(Simulated):
 
     environment = staticmethod(task_environment)
 
-    def load(self):
+    def load(self) -> None:
         config = self.config
         self.dataset = d4rl.load(config.task, config.dataset_path, config.reward_scaling, mirrors=config.mirrors)
 
     @staticmethod
-    def normalize(config, returns):
+    def normalize(config, returns: np.ndarray) -> np.ndarray | None:
         if envs.reference_scores(config.task) is None:
             return None
         return envs.normalized_score(config.task, returns)
 
-    def draw(self, directory: Path, acting: Acting, key, scores: dict) -> Path | None:
+    def draw(self, directory: Path, acting: Acting, key: jax.Array, scores: dict) -> Path | None:
         """Draws the values of the data's states over an antmaze; other tasks have no picture."""
         if not self.config.task.startswith("antmaze") or "q" not in acting.views:
             return None
         maze = self.config.task.split("-")[1]
         rows = np.random.default_rng(0).choice(self.dataset.size, min(4000, self.dataset.size), replace=False)
-        observations = self.dataset.observations[rows]
+        observations = np.asarray(self.dataset.observations)[rows]
         values = acting.views["q"](observations, acting.policies["policy"](observations, key))
         path = directory / "values.png"
         plotting.maze_values(
@@ -171,14 +178,14 @@ class Minari(Simulated):
     """A dataset of Minari's, scored in the environment that it names."""
 
     @staticmethod
-    def environment(config):
+    def environment(config) -> Callable[[], gymnasium.Env] | None:
         return minari.environment(config.task)
 
-    def load(self):
+    def load(self) -> None:
         self.dataset = minari.load(self.config.task, self.config.reward_scaling)
 
     @staticmethod
-    def normalize(config, returns):
+    def normalize(config, returns: np.ndarray) -> np.ndarray | None:
         return minari.normalized_score(config.task, returns)
 
 
@@ -186,10 +193,10 @@ class OGBench(Simulated):
     """A single-task dataset of OGBench's, scored in its environment; `success` is its measure."""
 
     @staticmethod
-    def environment(config):
+    def environment(config) -> Callable[[], gymnasium.Env]:
         return ogbench.environment(config.task)
 
-    def load(self):
+    def load(self) -> None:
         config = self.config
         self.dataset = ogbench.load(config.task, config.dataset_path, config.reward_scaling)
 
@@ -200,10 +207,10 @@ class File(Simulated):
     takes_env = True
 
     @staticmethod
-    def environment(config):
+    def environment(config) -> Callable[[], gymnasium.Env] | None:
         return custom.environment(config.env)
 
-    def load(self):
+    def load(self) -> None:
         config = self.config
         space = None
         if self.make_env is not None:

@@ -2,8 +2,10 @@
 
 import copy
 import functools
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import jax
 import numpy as np
 
 from bdpo_jax import distances, plotting
@@ -34,7 +36,7 @@ class Synthetic2D:
             synthetic2d.boltzmann(self._points, self._energies, temperature, self.samples, seed) for seed in (0, 1)
         )
 
-    def for_run(self, config):
+    def for_run(self, config) -> "Synthetic2D":
         """Returns the task of another run of the group, whose eta decides its truth."""
         if config == self.config:
             return self
@@ -51,7 +53,9 @@ class Synthetic2D:
             found["truth"] = {"mode_mass": distances.mode_mass(self.truth, synthetic2d.centres(self.config.task))}
         return found
 
-    def evaluate(self, acting: Acting, policies, episodes, key, before_step) -> dict:
+    def evaluate(
+        self, acting: Acting, policies: Sequence[str], episodes: int, key: jax.Array, before_step: Callable[[], None]
+    ) -> dict[str, dict]:
         """Returns the distances of each policy's samples to the truth; there are no episodes."""
         scores = {}
         for name in policies:
@@ -59,7 +63,7 @@ class Synthetic2D:
             scores[name] = self._distances(self._draw(acting.policies[name], key))
         return scores
 
-    def _draw(self, act: Act, key) -> np.ndarray:
+    def _draw(self, act: Act, key: jax.Array) -> np.ndarray:
         return np.asarray(act(np.zeros((self.samples, 1), np.float32), key))
 
     def headline(self, scores: dict) -> dict | None:
@@ -77,7 +81,7 @@ class Synthetic2D:
         return f"sliced Wasserstein distance to the truth {distance:.3f} (data {data:.3f}, floor {floor:.3f})"
 
     def _distances(self, samples: np.ndarray) -> dict:
-        scores = {
+        scores: dict[str, float | np.ndarray] = {
             "sliced_wasserstein": distances.sliced_wasserstein(samples, self.truth),
             "energy_distance": distances.energy_distance(samples, self.truth),
         }
@@ -85,10 +89,11 @@ class Synthetic2D:
             scores["mode_mass"] = distances.mode_mass(samples, synthetic2d.centres(self.config.task))
         return scores
 
-    def draw(self, directory: Path, acting: Acting, key, scores: dict) -> Path:
+    def draw(self, directory: Path, acting: Acting, key: jax.Array, scores: dict) -> Path:
         """Draws data, truth, samples, generation paths and value landscapes as in the paper's Figure 4."""
         path, bound = directory / f"{self.config.task}.png", synthetic2d.BOUND
-        paths, values, intervals = None, None, self.intervals
+        paths, values = None, None
+        intervals: Sequence[int] = self.intervals
         if "path" in acting.views:
             paths = np.asarray(acting.views["path"](np.zeros((200, 1), np.float32), key))
             intervals = sorted({min(n, len(paths) - 1) for n in intervals}, reverse=True)
@@ -107,7 +112,7 @@ class Synthetic2D:
         )
         return path
 
-    def _landscapes(self, views, intervals) -> dict[int, np.ndarray]:
+    def _landscapes(self, views: Mapping[str, Callable], intervals: Sequence[int]) -> dict[int, np.ndarray]:
         """Returns V_n, and Q for n = 0, at the dummy state on a grid, `[grid, grid]`, rows along the second axis."""
         line = np.linspace(-synthetic2d.BOUND, synthetic2d.BOUND, self.grid, dtype=np.float32)
         points = np.stack(np.meshgrid(line, line), axis=-1)

@@ -16,7 +16,9 @@ from bdpo_jax.training.sources import Source
 Metrics = dict[str, np.ndarray]  # on the host, one entry per update or cycle
 
 
-def make(states: dict[str, State], keys: dict[str, jax.Array], source: Source, batch_size: int, mesh: Mesh | None):
+def make(
+    states: dict[str, State], keys: dict[str, jax.Array], source: Source, batch_size: int, mesh: Mesh | None
+) -> "Engine":
     """Returns one program for all runs on accelerators and meshes; on a CPU, or for a single run, a state for each.
 
     Args:
@@ -45,7 +47,7 @@ class Separate:
     def advance(self, chunk: Chunk, upcoming: Chunk | None) -> dict[str, Metrics]:
         """Does a chunk for every run; returns the runs' metrics by name."""
 
-        def one(name):
+        def one(name: str) -> tuple[str, Metrics]:
             data = self._source.take(chunk, upcoming, self._keys[name])
             self._states[name], metrics = programs.advance(
                 self._states[name],
@@ -122,3 +124,6 @@ class Stacked:
 
     def close(self) -> None:
         """As `Separate.close`."""
+
+
+Engine = Separate | Stacked

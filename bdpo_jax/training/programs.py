@@ -59,7 +59,8 @@ def advance(
     def one_cycle(data, key, state, step):
         batches = jax.vmap(lambda i: batch(data, key, step + i))(jnp.arange(phase.interval))
         state, metrics = jax.lax.scan(lambda s, b: phase.update(s, b, key), state, batches)
-        state, of_delayed = phase.delayed(state, jax.tree.map(lambda x: x[-1], batches), key)
+        last = jax.tree.map(lambda x: x[-1], batches)
+        state, of_delayed = phase.delayed(state, last, key) if phase.delayed else (state, {})
         return state, metrics | of_delayed
 
     def run(state, data, key):
@@ -69,7 +70,7 @@ def advance(
         state = phase.settle(state) if phase.settle else state
         return state, {name: jnp.ravel(values) for name, values in metrics.items()} | {"finite": _finite(state)}
 
-    axes = ()
+    axes: tuple[str, ...] = ()
     if stacked:
         axes = (devices.RUN,)
         run = jax.vmap(run, in_axes=(0, data.run_axis, 0), spmd_axis_name=devices.RUN if mesh else None)

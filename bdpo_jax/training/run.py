@@ -74,7 +74,7 @@ class Run:
         self.seconds = dict.fromkeys([*(phase.name for phase in schedule.phases), *parts], 0.0)
         self._scores: dict = {}
         self._scored = {"step": -1, "policies": [], "episodes": 0}
-        self._checkpoints: Checkpointer | None = None
+        self._checkpoints: Checkpointer  # from `open` on, in the first process alone
         self._log = loggers.Loggers([])
 
     @contextlib.contextmanager
@@ -141,7 +141,7 @@ class Run:
         if restored is None or restored.scored is None:
             (self.path / SCORES_FILE).unlink(missing_ok=True)
         write_json(self.path / SIZES_FILE, {"observation_dim": data.observation_dim, "action_dim": data.action_dim})
-        made = [
+        made: list[loggers.Logger] = [
             loggers.CSVLogger(self.path / "progress.csv", resume_step=done),
             loggers.TensorBoardLogger(self.path / "tensorboard", resume_step=done),
         ]
@@ -310,9 +310,9 @@ def _listed(updates: Mapping[str, int]) -> str:
     return " and ".join(f"{count} updates of {name}" for name, count in updates.items())
 
 
-def _scalars(scores: Mapping, prefix: str = "eval") -> dict:
+def _scalars(scores: Mapping, prefix: str = "eval") -> dict[str, float]:
     """The numbers in nested scores, named by their path."""
-    flat = {}
+    flat: dict[str, float] = {}
     for name, value in scores.items():
         if isinstance(value, Mapping):
             flat |= _scalars(value, f"{prefix}/{name}")

@@ -54,7 +54,7 @@ def acting(agent: Any, state: State) -> Acting:
 class _Pending:
     step: int
     state: State
-    future: Future | None  # None where another process scores
+    future: Future[tuple[dict, float]]  # scores and seconds; never done where another process scores
     kept: bool = False
 
 
@@ -92,14 +92,14 @@ class Evaluator:
         """
         taken = snapshot(state)
 
-        def work():
+        def work() -> tuple[dict, float]:
             device = devices.host_device()
             began = time.perf_counter()
             with contextlib.nullcontext() if device is None else jax.default_device(device):
                 return score(taken, self._before_step), time.perf_counter() - began
 
         mine = jax.process_index() == self._owner
-        self._pending = _Pending(step, taken, self._threads.submit(work) if mine else None)
+        self._pending = _Pending(step, taken, self._threads.submit(work) if mine else Future())
 
     def finished(self) -> bool:
         """Whether `take` would not wait; with several processes, which cannot all know, always False."""
@@ -107,9 +107,12 @@ class Evaluator:
 
     def take(self) -> tuple[int, dict, float]:
         """Waits for the evaluation; returns its update, scores and seconds. After an error it is still pending."""
-        scores, seconds = devices.shared(lambda: self._pending.future.result(), self._owner)
-        step, self._pending = self._pending.step, None
-        return step, scores, seconds
+        pending = self._pending
+        if pending is None:
+            raise RuntimeError("There is no evaluation to take.")
+        scores, seconds = devices.shared(pending.future.result, self._owner)
+        self._pending = None
+        return pending.step, scores, seconds
 
     def keep(self) -> None:
         """Writes the snapshot of the evaluation under way, so that another process can begin it again.

@@ -32,7 +32,8 @@ class StopSignals:
         self._raise(found)
 
     def _fail(self) -> None:
-        raise self._error
+        if self._error is not None:
+            raise self._error
 
     def check_here(self) -> None:
         """Raises `Stopped` once this process has received a signal: for threads."""

@@ -173,7 +173,8 @@ def aggregate(config, configs: Mapping[str, Any], numbers: Mapping[str, float]) 
       `{"values": {key: value}, "seeds": [...], "numbers": [...], "mean": ..., "std": ...}` each, in the order of the
       values; "std" is the sample's (n - 1), None of a single seed.
     """
-    keys, rows = swept_keys(config), {}
+    keys = swept_keys(config)
+    rows: dict[tuple[float, ...], dict[str, Any]] = {}
     for name, one in configs.items():
         values = tuple(float(one[key]) for key in keys)
         row = rows.setdefault(values, {"values": dict(zip(keys, values, strict=True)), "seeds": [], "numbers": []})

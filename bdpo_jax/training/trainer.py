@@ -58,7 +58,8 @@ def run(config, workdir: str | Path, observer: Observer = lambda *_: None) -> di
     with StopSignals() as signals, contextlib.ExitStack() as stack:
         held: list[Workdir] = []
         devices.shared(lambda: held.append(stack.enter_context(Workdir(path, config, options.may_change(config)))))
-        results, broken = {}, {}
+        results: dict[str, dict] = {}
+        broken: dict[str, str] = {}
         for names in sweep.waves(configs, path, schedule.total, config.runs_at_once):
             wave = {name: configs[name] for name in names}
             found, failed = _train_wave(wave, path, task, schedule, signals, observer, held)
@@ -71,7 +72,15 @@ def run(config, workdir: str | Path, observer: Observer = lambda *_: None) -> di
         return results[""]
 
 
-def train(schedule: Schedule, engine, runs: dict[str, Run], done: int, signals: StopSignals, bar, profiler: Profiler):
+def train(
+    schedule: Schedule,
+    engine: engines.Engine,
+    runs: dict[str, Run],
+    done: int,
+    signals: StopSignals,
+    bar: loggers.Logger,
+    profiler: Profiler,
+) -> dict[str, str]:
     """The loop: trains `runs` from update `done` to the end of the schedule.
 
     Args:
@@ -86,7 +95,8 @@ def train(schedule: Schedule, engine, runs: dict[str, Run], done: int, signals: 
     Returns:
       Why runs broke, by name.
     """
-    broken, compiled = {}, set()
+    broken: dict[str, str] = {}
+    compiled: set[tuple[str, int, bool]] = set()
     try:
         while runs:
             signals.check()
@@ -121,7 +131,7 @@ def train(schedule: Schedule, engine, runs: dict[str, Run], done: int, signals: 
     return broken
 
 
-def _score(schedule: Schedule, engine, runs: dict[str, Run], done: int) -> None:
+def _score(schedule: Schedule, engine: engines.Engine, runs: dict[str, Run], done: int) -> None:
     """Logs scores that have come, and begins the evaluations that are due; at the end it waits for them."""
     policies = schedule.policies_due(done)
     for name, one in runs.items():
@@ -134,12 +144,12 @@ def _score(schedule: Schedule, engine, runs: dict[str, Run], done: int) -> None:
             one.log_scores()
 
 
-def _save(engine, runs: dict[str, Run], done: int) -> None:
+def _save(engine: engines.Engine, runs: dict[str, Run], done: int) -> None:
     for name, one in runs.items():
         one.save(done, engine.state(name))
 
 
-def _take_out(engine, broken: Run, done: int, problem: str) -> str:
+def _take_out(engine: engines.Engine, broken: Run, done: int, problem: str) -> str:
     """Ends a run whose numbers are NaN or infinite; returns the sentence that says so."""
     sentence = broken.fail(done, problem, engine.state(broken.name))
     engine.drop(broken.name)
