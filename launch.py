@@ -12,7 +12,7 @@ from bdpo_jax.errors import NonFinite, Stopped, UserError
 
 _DEFAULT = "--config=configs/synthetic2d.py"
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file and its argument; default: the 2D quick start.")
-_WORKDIR = flags.DEFINE_string("workdir", "", "Directory; a run there goes on. Default: runs/ and what tells the run.")
+_WORKDIR = flags.DEFINE_string("workdir", "", "Directory; a run there goes on. Default: runs/TASK-ALGORITHM-seedSEED.")
 _SETTINGS = flags.DEFINE_bool("settings", False, "Print every setting, its value and what it means, and do no more.")
 _DISTRIBUTED = flags.DEFINE_bool("distributed", False, "This process is one of a job's; the cluster says which.")
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of the first process, where no cluster says it.")
@@ -43,21 +43,23 @@ def main(argv):
         sys.exit(f"Error: the argument {argv[1]!r} is unknown; settings are given as --config.KEY=VALUE.")
     logging.set_verbosity(logging.WARNING)
     config = _CONFIG.value
-    if _SETTINGS.value:
-        print(training.describe(config))
-        return 0
-    workdir = _WORKDIR.value or training.default_workdir(config)
     joined = bool(_DISTRIBUTED.value or _COORDINATOR.value)
     try:
+        if _SETTINGS.value:
+            print(training.describe(config))
+            return 0
+        workdir = _WORKDIR.value or training.default_workdir(config)
         if joined:
             devices.join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
         results = training.run(config, workdir)
     except (UserError, NonFinite) as error:
-        devices.leave(f"Error: {error}") if joined else sys.exit(f"Error: {error}")
+        if joined:
+            devices.leave(f"Error: {error}")
+        sys.exit(f"Error: {error}")
     except Stopped as stop:
         devices.say(f"Stopped by {stop}; everything is saved. To go on: run the same command again.", file=sys.stderr)
         return stop.code
-    except Exception:
+    except BaseException:
         if joined:
             devices.leave(traceback.format_exc())
         raise

@@ -20,7 +20,7 @@ def _not_of_orbax(record: logging.LogRecord) -> bool:
     return "orbax" not in record.pathname
 
 
-# Orbax tells every step of every save, and each error several times, through the logger that absl programs
+# Orbax logs every step of every save, and each error several times, through the logger that absl programs
 # share; what matters of it is raised.
 logging.getLogger("absl").addFilter(_not_of_orbax)
 

@@ -149,7 +149,9 @@ def shared(function: Callable[[], T], owner: int = 0) -> T:
         except (UserError, Stopped) as caught:
             error = caught
     sent = np.frombuffer(pickle.dumps((result, error)), np.uint8) if here else np.zeros(0, np.uint8)
-    size = int(multihost_utils.broadcast_one_to_all(np.int64(sent.size), is_source=here))
+    halves = np.array(divmod(sent.size, 2**30), np.int32)  # a message may be larger than an int32 can say
+    high, low = np.asarray(multihost_utils.broadcast_one_to_all(halves, is_source=here))
+    size = int(high) * 2**30 + int(low)
     text = multihost_utils.broadcast_one_to_all(sent if here else np.zeros(size, np.uint8), is_source=here)
     result, error = pickle.loads(np.asarray(text, np.uint8).tobytes())
     if error is not None:

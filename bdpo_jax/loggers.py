@@ -34,12 +34,13 @@ class CSVLogger:
     on its way to the disk when `write` returns.
     """
 
-    def __init__(self, path: str | os.PathLike, resume_step: int | None = None):
+    def __init__(self, path: str | os.PathLike, resume_step: int | None = None, scores_until: int | None = None):
         """
         Args:
           path: the file, by custom `progress.csv`.
           resume_step: keep the rows up to this step and drop later ones, which will be written again; None
             starts the file anew.
+          scores_until: of those, keep rows of scores (columns "eval/...") up to this step; None: all.
 
         Raises:
           UserError: the file to resume is no such log, or cannot be written.
@@ -48,16 +49,19 @@ class CSVLogger:
         self._columns = ["step"]
         rows: list[list[str]] = []
         if resume_step is not None and self._path.exists():
-            self._columns, rows = self._read(resume_step)
+            self._columns, rows = self._read(resume_step, scores_until)
         self._file = self._rewritten(rows)
 
-    def _read(self, last_step: int) -> tuple[list[str], list[list[str]]]:
+    def _read(self, last_step: int, scores_until: int | None) -> tuple[list[str], list[list[str]]]:
         text = self._path.read_text()
         whole = text[: text.rfind("\n") + 1]  # a killed run may leave half a row at the end
         header, *rows = list(csv.reader(whole.splitlines())) or [["step"]]
         if header[:1] != ["step"]:
             raise UserError(f"{self._path} is no log of this program (its first column is not `step`): move it away")
         rows = [row for row in rows if len(row) == len(header) and int(row[0]) <= last_step]
+        if scores_until is not None:
+            scores = [i for i, name in enumerate(header) if name.startswith("eval/")]
+            rows = [row for row in rows if int(row[0]) <= scores_until or not any(row[i] for i in scores)]
         return header, rows
 
     def _rewritten(self, rows: list[list[str]]) -> TextIO:

@@ -76,7 +76,7 @@ class InputLayer(nn.Module):
 
     @nn.compact
     def __call__(
-        self, observations: jax.Array, actions: jax.Array, times: jax.Array | None, n: jax.Array | None
+        self, observations: jax.Array, actions: jax.Array, times: jax.Array | None, n: jax.Array | int | None
     ) -> jax.Array:
         sizes = [observations.shape[-1], actions.shape[-1]] + ([] if times is None else [times.shape[-1]])
         kernel = self.param("kernel", kernel_init, (sum(sizes), self.width))
@@ -138,8 +138,9 @@ def q_network(widths: Sequence[int], layer_norm: bool, dtype=jnp.float32) -> Net
 
 def v_network(widths: Sequence[int], steps: int, dtype=jnp.float32) -> Network:
     """Returns one member `V(s, a^n, n) -> [..., 1]`."""
-    sizes = {"outputs": 1, "steps": steps, "time_width": 2 * TIME_WIDTH}
-    return Network(widths=tuple(widths), **sizes, layer_norm=True, dtype=dtype)
+    return Network(
+        widths=tuple(widths), outputs=1, steps=steps, time_width=2 * TIME_WIDTH, layer_norm=True, dtype=dtype
+    )
 
 
 class MLP(nn.Module):

@@ -1,5 +1,7 @@
 """A trained policy as a plain function, for whoever runs it."""
 
+import functools
+import inspect
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,7 +32,7 @@ def load_policy(
     Args:
       workdir: directory of a run; a run still going may be read too.
       step: which kept checkpoint; None: the latest.
-      candidates: actions drawn, of which Q picks one; None: the run's `greedy_candidates`.
+      candidates: actions drawn, of which Q picks one; None: as in the run.
       policy: "policy" (the algorithm's own), "behavior", or another of its `POLICIES`.
 
     Raises:
@@ -45,10 +47,11 @@ def load_policy(
     agent = AGENTS[config.agent]
     if policy not in agent.POLICIES:
         raise UserError(f"{config.agent} has no policy {policy!r}; it has {', '.join(agent.POLICIES)}.")
+    function = agent.POLICIES[policy]
     if candidates is not None:
-        if policy == "behavior" or not hasattr(config, "greedy_candidates"):
+        if "candidates" not in inspect.signature(function).parameters:
             raise UserError(f"The policy {policy!r} of {config.agent} draws one action; leave candidates out.")
-        config.greedy_candidates = candidates
+        function = functools.partial(function, candidates=candidates)
     try:
         sizes = json.loads((workdir / "sizes.json").read_text())
     except FileNotFoundError:
@@ -60,7 +63,7 @@ def load_policy(
     like = jax.eval_shape(lambda key: agent.init(config, key, sizes["observation_dim"], sizes["action_dim"]), root)
     with Checkpointer(workdir / "checkpoints", read_only=True) as checkpoints:
         state, _ = checkpoints.restore(like, step)
-    act = jax.jit(lambda observations, key: agent.POLICIES[policy](state, observations, key))
+    act = jax.jit(lambda observations, key: function(state, observations, key))
     calls = 0
 
     def deployed(observations: npt.ArrayLike, key: jax.Array | None = None) -> np.ndarray:

@@ -283,7 +283,7 @@ class Workdir:
             write_json(self.path / CONFIG_FILE, self._config)
 
     def close(self) -> None:
-        """Gives the directory free; a second call does nothing."""
+        """Releases the directory; a second call does nothing."""
         if self._held is not None:
             self._held.release()
 

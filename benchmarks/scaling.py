@@ -44,7 +44,7 @@ def measure(config, observation_dim: int, action_dim: int, seeds: int, together:
     megabytes = 1e-6 * devices.size_of(states["0"])
     runs = (engine.Stacked if together else engine.Separate)(states, keys, source, config.batch_size, mesh)
     length = config.actor_update_interval * (1 if jax.default_backend() == "cpu" else 40)
-    chunk = Chunk(bdpo.phases(config)[-1], 0, length, delayed=True)
+    chunk = Chunk(bdpo.phases(config)[-1], 0, length, cycles=True)
     for _ in range(2):  # compilation, and the threads
         runs.advance(chunk, None)
     times = [step.seconds_of(lambda: runs.advance(chunk, None)) for _ in range(repeats)]

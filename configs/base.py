@@ -10,6 +10,7 @@ from bdpo_jax import settings
 from bdpo_jax.agents import AGENTS
 from bdpo_jax.data.dataset import unknown_name
 from bdpo_jax.data.options import Data
+from bdpo_jax.errors import UserError
 from bdpo_jax.training.options import Training
 from configs import methods
 
@@ -34,13 +35,13 @@ def read(argument: str | None, default: str, variants: Sequence[str]) -> Choice:
       UserError: a word is neither an algorithm nor a variant.
     """
     task, *words = (argument or default).split(",")
-    agent, variant = Training.agent, variants[0]
     for word in words:
-        if word in AGENTS:
-            agent = word
-        else:
-            variant = nearest("algorithm or variant", word, [*AGENTS, *variants])
-    return Choice(task or default, agent, variant)
+        nearest("algorithm or variant", word, [*AGENTS, *variants])
+    agents, others = ([word for word in words if word in known] for known in (AGENTS, variants))
+    for named in (agents, others):
+        if len(named) > 1:
+            raise UserError(f"The argument {argument!r} names both {named[0]!r} and {named[1]!r}; give one of them.")
+    return Choice(task or default, *(agents or [Training.agent]), *(others or [variants[0]]))
 
 
 def compose(choice: Choice, family: str, values: Mapping[str, Any], by_variant: Mapping[str, Mapping] | None = None):
@@ -53,7 +54,9 @@ def compose(choice: Choice, family: str, values: Mapping[str, Any], by_variant: 
       by_variant: more of those, by variant.
     """
     config: ConfigDict = settings.make(Training, Data, AGENTS[choice.agent])
-    settings.update(config, {"agent": choice.agent, "family": family, "task": choice.task, **values})
+    recipe = f"{family}/{choice.task},{choice.agent},{choice.variant}"
+    made = {"agent": choice.agent, "family": family, "task": choice.task, "recipe": recipe}
+    settings.update(config, {**made, **values})
     settings.update(config, (by_variant or {}).get(choice.variant, {}))
     for pattern, row in methods.TABLES[choice.agent]:
         if re.fullmatch(pattern, f"{family}/{choice.task},{choice.variant}"):

@@ -1,8 +1,8 @@
 """Per-task values of every algorithm, one table each, with their source.
 
-[T3] the paper's Table 3, [rel] released with the authors' code, [ours] chosen by us. A table is a list of rows
-`(pattern, values)`; a pattern is a regular expression for "FAMILY/TASK,VARIANT", and of several rows that match the
-later one counts. What no row says has the default of the algorithm's file in `bdpo_jax/agents/`.
+[T2], [T3] are the paper's tables, B.2 its appendix, [rel] what the authors released with their code, [ours] our choice.
+A table is a list of rows `(pattern, values)`. A pattern is a regular expression for "FAMILY/TASK,VARIANT"; of several
+rows that match, the later one counts. What no row says has the default of the algorithm's file in `bdpo_jax/agents/`.
 """
 
 # So few updates need larger steps that decay to nothing, faster averages and a stronger penalty than the full budget,

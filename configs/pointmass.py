@@ -12,7 +12,7 @@ from configs import base
 
 def get_config(argument: str = ""):
     """Returns the config of the point mass, the only task here: "[pointmass][,ALGORITHM]"."""
-    choice = base.read(argument, "pointmass", ("released",))
+    choice = base.read(argument, "pointmass", ("laptop",))
     base.nearest("point mass task", choice.task, ("pointmass",))
     values = {
         "dataset_size": 750,

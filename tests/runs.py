@@ -83,7 +83,7 @@ def logged(workdir):
 
 
 class Killed(BaseException):
-    """What nobody catches."""
+    """What nobody catches: it ends a run where it is, though its files are closed, as those of a real kill are not."""
 
 
 def stop_at(updates, number=signal.SIGTERM):
@@ -97,7 +97,7 @@ def stop_at(updates, number=signal.SIGTERM):
 
 
 def kill_at(updates, what="logged", times=1, only=None):
-    """An observer that ends the process as a kill does, at the `times`-th event of update `updates`."""
+    """An observer that raises `Killed` at the `times`-th event of update `updates`."""
     seen = []
 
     def observer(event, name, done):

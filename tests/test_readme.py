@@ -1,4 +1,4 @@
-"""Every Python example and command of the README works as it stands."""
+"""The example of `update`, the configs and the commands of the README work as they stand."""
 
 import importlib
 import re

@@ -11,10 +11,12 @@ import jax
 
 from bdpo_jax.types import Batch
 
-State = Any  # a `flax.struct` dataclass with `hyper: Hyper` and `static: Static`; only the algorithm looks further
+# A `flax.struct` dataclass with `hyper: Hyper`, `static: Static`, a `common.Model` for each network that acts, and an
+# integer that counts its updates and is folded into their key. Only the algorithm looks further.
+State = Any
 Metrics = dict[str, jax.Array]  # scalars; each is averaged over the updates between two rows and must be finite
 Update = Callable[[State, Batch, jax.Array], tuple[State, Metrics]]
-Policy = Callable[[State, jax.Array, jax.Array], jax.Array]  # (state, observations, key) -> actions
+Policy = Callable[..., jax.Array]  # (state, observations, key[, candidates]) -> actions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +57,8 @@ class Agent(Protocol):
         has the field `action_dim`, without a default.
       Hyper: `flax.struct` dataclass of the numbers that one sweeps, likewise; a change never recompiles.
       Budget: frozen dataclass of the updates of its phases; `train_steps` is among them.
-      POLICIES: what can act, by name. "policy" is the algorithm's own, "behavior" a model of the data's, if it has one.
+      POLICIES: what can act, by name. "policy" comes first and is the algorithm's own; "behavior" is a model of the
+        data, if it has one. One that chooses among several actions takes their number as `candidates`.
       VIEWS: what pictures may ask for, where it is offered:
         "q": (state, observations `[..., S]`, actions `[..., A]`) -> values `[...]`;
         "value": (state, observations, noisy actions `[..., A]`, n `[...]`) -> values `[...]`;

@@ -143,8 +143,7 @@ def init(config: Any, key: jax.Array, observation_dim: int, action_dim: int) -> 
       observation_dim: width of the observations.
       action_dim: width of the actions.
     """
-    models = _init_models(read(Static, config, action_dim=action_dim), key, observation_dim)
-    return models.replace(hyper=_hyper(config))
+    return _init_models(read(Static, config, action_dim=action_dim), key, observation_dim, _hyper(config))
 
 
 def _hyper(config: Any) -> Hyper:
@@ -152,13 +151,12 @@ def _hyper(config: Any) -> Hyper:
     everything = max(budget.train_steps, 1)
     actor, value = hyper.actor_decay_steps or everything, hyper.value_decay_steps or everything
     if actor < 0:
-        actor = max(budget.train_steps // static.actor_update_interval, 1)
+        actor = max((budget.train_steps - static.value_warmup_steps) // static.actor_update_interval, 1)
     return read_traced(Hyper, config, actor_decay_steps=actor, value_decay_steps=value)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 2))
-def _init_models(static: Static, key: jax.Array, observation_dim: int) -> State:
-    """Returns the initial state without its `hyper`."""
+def _init_models(static: Static, key: jax.Array, observation_dim: int, hyper: Hyper) -> State:
     observations, actions = jnp.zeros((1, observation_dim)), jnp.zeros((1, static.action_dim))
     n = jnp.ones((1,), jnp.int32)
     behavior_key, q_key, v_key = jax.random.split(key, 3)
@@ -172,7 +170,7 @@ def _init_models(static: Static, key: jax.Array, observation_dim: int) -> State:
         behavior=common.create(behavior, static.clip_norm),
         q=common.create(q, static.clip_norm),
         v=common.create(v, static.clip_norm),
-        hyper=None,
+        hyper=hyper,
         static=static,
     )
 
@@ -303,13 +301,11 @@ def update_critics(state: State, batch: Batch, key: jax.Array) -> tuple[State, M
     path_key, row_key, step_key = jax.random.split(key, 3)
 
     target, path_metrics = q_target(state, batch, path_key)
-    inputs = (batch.observations, batch.actions)
-    loss_q, q, q_gradients = regression(static.q_network, state.q.params, inputs, target)
+    loss_q, q, q_gradients = regression(static.q_network, state.q.params, (batch.observations, batch.actions), target)
 
     observations, noisy, n, weights, ones = noisy_actions(static, batch, row_key)
     v_targets, penalty = v_target(state, observations, noisy, n, ones, step_key)
-    inputs = (observations, noisy, n)
-    loss_v, v, v_gradients = regression(static.v_network, state.v.params, inputs, v_targets, weights)
+    loss_v, v, v_gradients = regression(static.v_network, state.v.params, (observations, noisy, n), v_targets, weights)
 
     rates = (static.clip_norm, hyper.value_lr, hyper.ema_rate, hyper.value_decay_steps)
     state = state.replace(
@@ -444,10 +440,15 @@ def sample_behavior(state: State, observations: jax.Array, key: jax.Array) -> ja
     return sample_actions(state, observations, key, candidates=1, policy="behavior")
 
 
-def sample_best_of_behavior(state: State, observations: jax.Array, key: jax.Array) -> jax.Array:
-    """Returns of several actions of the behavior model the one of highest Q, as `sample_actions`."""
-    candidates = state.static.greedy_candidates
-    return sample_actions(state, observations, key, BEST_OF if candidates == 1 else candidates, "behavior")
+def sample_best_of_behavior(
+    state: State, observations: jax.Array, key: jax.Array, candidates: int | None = None
+) -> jax.Array:
+    """Returns of several actions of the behavior model the one of highest Q, as `sample_actions`.
+
+    Without `candidates` they are `greedy_candidates`, or `BEST_OF` where the algorithm's own policy selects none.
+    """
+    own = state.static.greedy_candidates
+    return sample_actions(state, observations, key, candidates or (BEST_OF if own == 1 else own), "behavior")
 
 
 def q_values(state: State, observations: jax.Array, actions: jax.Array) -> jax.Array:

@@ -35,9 +35,9 @@ class Static:
     """Sizes: what changes shapes."""
 
     action_dim: int
-    actor_widths: tuple[int, ...] = widths((256, 256), "hidden layers of the policy [released]")
-    value_widths: tuple[int, ...] = widths((256, 256), "hidden layers of each Q and of V [released]")
-    ensemble_size: int = number(2, "Q networks, of which targets take the minimum [released]", least=1)
+    actor_widths: tuple[int, ...] = widths((256, 256), "hidden layers of the policy [rel]")
+    value_widths: tuple[int, ...] = widths((256, 256), "hidden layers of each Q and of V [rel]")
+    ensemble_size: int = number(2, "Q networks, of which targets take the minimum [rel]", least=1)
     action_bound: float = number(1.0, "half-width of the action box", above=0)
 
     @property
@@ -53,12 +53,12 @@ class Static:
 class Hyper(struct.PyTreeNode):
     """The numbers that one sweeps."""
 
-    expectile: jax.Array = number(0.7, "tau; antmaze 0.9 [released]", above=0, most=1)
-    inverse_temperature: jax.Array = number(3.0, "beta, per unit of reward; antmaze 10 [released]", least=0)
-    discount: jax.Array = number(0.99, "per environment step [released]", least=0, most=1)
-    actor_lr: jax.Array = number(3e-4, "Adam, cosine decay to 0 over the budget [released]", least=0)
-    value_lr: jax.Array = number(3e-4, "Adam, of Q and V, constant [released]", least=0)
-    ema_rate: jax.Array = number(0.005, "of Q's average [released]", least=0, most=1)
+    expectile: jax.Array = number(0.7, "tau; antmaze 0.9 [rel]", above=0, most=1)
+    inverse_temperature: jax.Array = number(3.0, "beta, per unit of reward; antmaze 10 [rel]", least=0)
+    discount: jax.Array = number(0.99, "per environment step [rel]", least=0, most=1)
+    actor_lr: jax.Array = number(3e-4, "Adam, cosine decay to 0 over the budget [rel]", least=0)
+    value_lr: jax.Array = number(3e-4, "Adam, of Q and V, constant [rel]", least=0)
+    ema_rate: jax.Array = number(0.005, "of Q's average [rel]", least=0, most=1)
     decay_steps: jax.Array = number(0.0, "cosine horizon of the policy's rate, updates; 0: train_steps", least=0)
 
 
@@ -66,7 +66,7 @@ class Hyper(struct.PyTreeNode):
 class Budget:
     """Updates."""
 
-    train_steps: int = number(1_000_000, "updates [released]", least=0, may_change=True)
+    train_steps: int = number(1_000_000, "updates [rel]", least=0, may_change=True)
 
 
 class State(struct.PyTreeNode):
@@ -98,13 +98,13 @@ def init(config: Any, key: jax.Array, observation_dim: int, action_dim: int) -> 
       observation_dim: width of the observations.
       action_dim: width of the actions.
     """
-    state = _init_models(read(Static, config, action_dim=action_dim), key, observation_dim)
     horizon = read(Hyper, config).decay_steps or max(read(Budget, config).train_steps, 1)
-    return state.replace(hyper=read_traced(Hyper, config, decay_steps=horizon))
+    hyper = read_traced(Hyper, config, decay_steps=horizon)
+    return _init_models(read(Static, config, action_dim=action_dim), key, observation_dim, hyper)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 2))
-def _init_models(static: Static, key: jax.Array, observation_dim: int) -> State:
+def _init_models(static: Static, key: jax.Array, observation_dim: int, hyper: Hyper) -> State:
     observations, actions = jnp.zeros((1, observation_dim)), jnp.zeros((1, static.action_dim))
     actor_key, q_key, v_key = jax.random.split(key, 3)
     actor = static.policy_network.init(actor_key, observations)
@@ -115,7 +115,7 @@ def _init_models(static: Static, key: jax.Array, observation_dim: int) -> State:
         actor=common.create(actor, jnp.inf, average=False),
         q=common.create(q, jnp.inf),
         v=common.create(v, jnp.inf, average=False),
-        hyper=None,
+        hyper=hyper,
         static=static,
     )
 

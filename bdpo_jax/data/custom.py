@@ -91,7 +91,7 @@ def unit_actions(actions: np.ndarray, space: gymnasium.Space | None) -> np.ndarr
         return actions
     box = _finite_box(space)
     if actions.shape[1:] != box.shape:
-        return actions  # of another task, which the suite finds and names
+        return actions  # of another task, which the check of the task finds and names
     center, half = (box.high + box.low) / 2, (box.high - box.low) / 2
     return ((actions - center) / half).astype(np.float32)
 

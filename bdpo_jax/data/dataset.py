@@ -1,6 +1,7 @@
 """The one form that every source of data takes: five arrays of transitions."""
 
 import difflib
+import hashlib
 import warnings
 import zlib
 from collections.abc import Iterable, Mapping
@@ -83,6 +84,16 @@ class Dataset(struct.PyTreeNode):
     def batch(self, key: jax.Array, phase: str, step: jax.Array, batch_size: int) -> Batch:
         """Returns the batch of update `step` of a run whose key is `key` (see `batch_key`)."""
         return self.sample(batch_key(key, phase, step), batch_size)
+
+
+def fingerprint(dataset: Dataset) -> str:
+    """Returns the SHA-256 of the five arrays in order, each with its shape and dtype."""
+    found = hashlib.sha256()
+    for name, array in vars(dataset).items():
+        array = np.ascontiguousarray(array)
+        found.update(f"{name} {array.shape} {array.dtype.name} ".encode())
+        found.update(array.data if array.size else b"")
+    return found.hexdigest()
 
 
 def check(dataset: Dataset, where: str, clip_actions: bool = False) -> Dataset:

@@ -56,7 +56,7 @@ class Separate:
                 chunk.start,
                 phase=chunk.phase,
                 length=chunk.length,
-                delayed=chunk.delayed,
+                cycles=chunk.cycles,
                 batch_size=self._batch_size,
                 mesh=self._mesh,
             )
@@ -83,7 +83,7 @@ class Separate:
 
 
 class Stacked:
-    """One vmapped program over a leading axis of runs; a dropped run keeps its seat, and nobody looks at it again."""
+    """One vmapped program over a leading axis of runs; a dropped run keeps its seat, and its numbers are ignored."""
 
     def __init__(self, states, keys, source: Source, batch_size: int, mesh: Mesh | None = None):
         self._seats = {name: seat for seat, name in enumerate(states)}
@@ -104,7 +104,7 @@ class Stacked:
             chunk.start,
             phase=chunk.phase,
             length=chunk.length,
-            delayed=chunk.delayed,
+            cycles=chunk.cycles,
             batch_size=self._batch_size,
             mesh=self._mesh,
             stacked=True,

@@ -15,6 +15,7 @@ class Training:
     """How a run is trained, scored, logged and saved."""
 
     agent: str = anything("bdpo", "the algorithm, a name of bdpo_jax.agents.AGENTS")
+    recipe: str = anything("", "FAMILY/TASK,ALGORITHM,VARIANT that a config file made this of; empty: made by hand")
     seed: int = number(0, "the seed of the run: networks, batches, noise, episodes", least=0)
     batch_size: int = number(256, "transitions per update [T2]", least=1)
 
@@ -48,13 +49,25 @@ def owners(config) -> tuple:
     """
     if config.agent not in AGENTS:
         raise unknown_name("algorithm", config.agent, AGENTS)
-    return Training, Data, AGENTS[config.agent]
+    agent = AGENTS[config.agent]
+    missing = [field.name for field in settings.fields_of(agent) if field.name not in config]
+    if missing:
+        raise UserError(
+            f"The config has no {missing[0]!r}, a setting of {config.agent}: name the algorithm in the config file's "
+            "argument, --config=configs/FILE.py:TASK,ALGORITHM."
+        )
+    return Training, Data, agent
 
 
 def check(config) -> None:
     """Raises a `UserError` that names the first key whose value makes no sense."""
-    known = owners(config)
-    settings.check(config, *known)
+    settings.check(config, *owners(config))
+    made = f"{config.family}/{config.task},{config.agent}"
+    if config.recipe and config.recipe.rpartition(",")[0] != made:
+        raise UserError(
+            f"config.family, task and agent are {made!r}, but the other settings were made for {config.recipe!r}: name "
+            "the task and the algorithm in the config file's argument, --config=configs/FILE.py:TASK,ALGORITHM."
+        )
     seeds = tuple(config.seeds)
     whole = all(isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0 for seed in seeds)
     if not whole or len(set(seeds)) != len(seeds):

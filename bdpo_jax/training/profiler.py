@@ -21,8 +21,9 @@ class Profiler:
         """Records the block, which does a chunk, if its turn has come."""
         wanted = self._left > 0 and compiled and chunk.phase.name == self._phase
         if wanted and not self._recording:
-            jax.profiler.start_trace(str(self._directory))
-            self._recording = True
+            self._recording = devices.is_first()
+            if self._recording:
+                jax.profiler.start_trace(str(self._directory))
         yield
         if wanted:
             self._left -= chunk.length

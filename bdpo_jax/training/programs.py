@@ -16,7 +16,7 @@ from bdpo_jax.data.host import Drawn
 
 
 @functools.partial(
-    jax.jit, donate_argnums=0, static_argnames=("phase", "length", "delayed", "batch_size", "mesh", "stacked")
+    jax.jit, donate_argnums=0, static_argnames=("phase", "length", "cycles", "batch_size", "mesh", "stacked")
 )
 def advance(
     state: State,
@@ -26,7 +26,7 @@ def advance(
     *,
     phase: Phase,
     length: int,
-    delayed: bool,
+    cycles: bool,
     batch_size: int,
     mesh=None,
     stacked: bool = False,
@@ -40,7 +40,7 @@ def advance(
       start: updates of the phase before.
       phase: what to do.
       length: updates.
-      delayed: whether the phase's delayed update is done.
+      cycles: whether these are cycles with the phase's delayed update.
       batch_size: transitions per update.
       mesh: of the devices, None for a single one.
       stacked: whether there is a leading axis of runs, in what is returned, too.
@@ -64,7 +64,7 @@ def advance(
         return state, metrics | of_delayed
 
     def run(state, data, key):
-        body, stride = (one_cycle, phase.interval) if delayed else (one_update, 1)
+        body, stride = (one_cycle, phase.interval) if cycles else (one_update, 1)
         steps = start + stride * jnp.arange(length // stride)
         state, metrics = jax.lax.scan(functools.partial(body, data, key), state, steps)
         state = phase.settle(state) if phase.settle else state

@@ -18,13 +18,14 @@ import numpy as np
 from bdpo_jax import devices, loggers, plotting
 from bdpo_jax.agents import AGENTS
 from bdpo_jax.agents.base import State
-from bdpo_jax.agents.common import only_acting
 from bdpo_jax.checkpoint import Checkpointer
+from bdpo_jax.data.dataset import fingerprint
 from bdpo_jax.errors import UserError
 from bdpo_jax.tasks.base import Task
 from bdpo_jax.training import options
 from bdpo_jax.training.schedule import Schedule
-from bdpo_jax.training.scoring import acting
+from bdpo_jax.training.scores import NOTHING, Scores, Unfinished
+from bdpo_jax.training.scoring import Evaluator, acting
 from bdpo_jax.workdir import config_hash, plain, write_json
 
 SCORES_FILE = "scores.json"  # of the last evaluation
@@ -40,14 +41,14 @@ class Restored(NamedTuple):
     Attributes:
       leaves: of its state.
       seconds: where the time went so far.
-      scored: its last evaluation, as in `SCORES_FILE`.
-      unfinished: update and snapshot of an evaluation that a stop cut short.
+      scored: its last evaluation, see `Scores.last`.
+      unfinished: an evaluation that a stop cut short.
     """
 
     leaves: list[np.ndarray]
     seconds: dict[str, float]
-    scored: dict | None
-    unfinished: tuple[int, list[np.ndarray]] | None
+    scored: dict
+    unfinished: Unfinished | None
 
 
 class Run:
@@ -64,16 +65,18 @@ class Run:
       seconds: where the time went.
     """
 
-    def __init__(self, name: str, config, path: Path, task: Task, schedule: Schedule, evaluator, observer: Observer):
+    def __init__(
+        self, name: str, config, path: Path, task: Task, schedule: Schedule, evaluator: Evaluator, observer: Observer
+    ):
         self.name, self.config, self.path = name, config, path
         self._task, self._schedule, self._observer = task, schedule, observer
-        self._agent, self._evaluator = AGENTS[config.agent], evaluator
+        self._agent = AGENTS[config.agent]
         root = jax.random.key(config.seed)
         self._init_key, self.key, self._eval_key = (jax.random.fold_in(root, i) for i in range(3))
+        begun = functools.partial(observer, "scoring", name)
+        self._scores = Scores(config, task, self._agent, schedule, evaluator, self._eval_key, begun)
         parts = ("compilation", "waiting", "checkpoints", "logging", "evaluation")
         self.seconds = dict.fromkeys([*(phase.name for phase in schedule.phases), *parts], 0.0)
-        self._scores: dict = {}
-        self._scored = {"step": -1, "policies": [], "episodes": 0}
         self._checkpoints: Checkpointer  # from `open` on, in the first process alone
         self._log = loggers.Loggers([])
 
@@ -119,16 +122,16 @@ class Run:
         if extra["updates"] != self._schedule.counts(done):
             budgets = {phase.name: phase.updates for phase in self._schedule.phases}
             raise UserError(
-                f"{self.path} has done {_listed(extra['updates'])}; a budget of {_listed(budgets)} would undo some: "
-                "use another --workdir."
+                f"{self.path} has done {_listed(extra['updates'])}, which a budget of {_listed(budgets)} cannot begin "
+                "with: use another --workdir."
             )
         if extra["dataset"] != self._fingerprint:
             raise UserError(f"The dataset has changed since the run in {self.path} began: use another --workdir.")
-        scores = self.path / SCORES_FILE
-        scored = json.loads(scores.read_text()) if scores.exists() else None
-        if scored and scored["step"] > done:
-            scored = None
-        unfinished = self._evaluator.kept(state, scored["step"] if scored else -1, done)
+        scored, file = extra["scored"], self.path / SCORES_FILE
+        latest = json.loads(file.read_text()) if file.exists() else scored
+        if scored["step"] < latest["step"] <= done:
+            scored = latest
+        unfinished = self._scores.stored(state, scored, done)
         return Restored([np.asarray(leaf) for leaf in jax.tree.leaves(saved)], extra["seconds"], scored, unfinished)
 
     def prepare(self, stack: contextlib.ExitStack, done: int, restored: Restored | None) -> None:
@@ -138,11 +141,11 @@ class Run:
         """
         data, config = self._task.dataset, self.config
         self._checkpoints.drop_after(done)
-        if restored is None or restored.scored is None:
-            (self.path / SCORES_FILE).unlink(missing_ok=True)
+        scored = NOTHING if restored is None else restored.scored
+        write_json(self.path / SCORES_FILE, scored)
         write_json(self.path / SIZES_FILE, {"observation_dim": data.observation_dim, "action_dim": data.action_dim})
         made: list[loggers.Logger] = [
-            loggers.CSVLogger(self.path / "progress.csv", resume_step=done),
+            loggers.CSVLogger(self.path / "progress.csv", resume_step=done, scores_until=scored["step"]),
             loggers.TensorBoardLogger(self.path / "tensorboard", resume_step=done),
         ]
         if config.wandb:
@@ -162,23 +165,14 @@ class Run:
         structure = jax.tree.structure(state)
         found = jax.tree.unflatten(structure, [jnp.array(leaf) for leaf in restored.leaves])
         self.seconds |= restored.seconds
-        if restored.scored:
-            self._scores = restored.scored["scores"]
-            self._scored = {key: restored.scored[key] for key in self._scored}
-        if restored.unfinished is not None:
-            step, leaves = restored.unfinished
-            like = jax.tree.structure(jax.eval_shape(only_acting, found))
-            policies = self._policies(step)
-            self._evaluate(step, policies, jax.tree.unflatten(like, leaves))
+        self._scores.go_on(found, restored.scored, restored.unfinished)
         # A budget that was extended moves the horizons of the learning rates.
         return found.replace(hyper=state.hyper)
 
     @functools.cached_property
-    def _fingerprint(self) -> list:
-        """What tells a changed dataset."""
-        data = self._task.dataset
-        sums = [float(np.sum(a, dtype=np.float64)) for a in (data.observations, data.actions, data.rewards)]
-        return [data.size, *sums]
+    def _fingerprint(self) -> str:
+        """Tells a changed dataset."""
+        return fingerprint(self._task.dataset)
 
     # --- while training ---
 
@@ -192,11 +186,10 @@ class Run:
         """Writes a checkpoint, and the policy of an evaluation that is not done yet."""
 
         def write():
-            if self._evaluator.step != done:  # of this update, it is begun again from the checkpoint itself
-                self._evaluator.keep()
-            updates = self._schedule.counts(done)
-            extra = {"seconds": self.seconds, "dataset": self._fingerprint, "updates": updates}
-            self._checkpoints.save(done, state, extra)
+            self._scores.store(done)  # an evaluation of this update is begun again from the checkpoint itself
+            counts = self._schedule.counts(done)
+            extra = {"seconds": self.seconds, "dataset": self._fingerprint, "updates": counts}
+            self._checkpoints.save(done, state, extra | {"scored": self._scores.last})
 
         with self.timed("checkpoints"):
             devices.shared(write)
@@ -223,46 +216,28 @@ class Run:
 
     def score(self, done: int, policies: tuple[str, ...], state: State) -> None:
         """Begins to score policies as they are after `done` updates, unless that has been done."""
-        wanted = {"step": done, "policies": list(policies), "episodes": self._episodes(done)}
-        if policies and self._evaluator.step != done and self._scored != wanted:
+        if not self._scores.has(done, policies):
             self.log_scores()
-            self._evaluate(done, policies, state)
+            self._scores.start(done, state)
 
+    @property
     def scores_are_ready(self) -> bool:
         """Whether `log_scores` would log some without waiting for them."""
-        return self._evaluator.finished()
+        return self._scores.ready
 
     def log_scores(self) -> None:
         """Waits for the evaluation under way, if there is one, and logs its scores under the update they belong to."""
-        if self._evaluator.step is None:
+        if self._scores.under_way is None:
             return
         with self.timed("waiting"):
-            step, self._scores, seconds = self._evaluator.take()
-        self.seconds["evaluation"] += seconds
-        self._scored = {"step": step, "policies": list(self._policies(step)), "episodes": self._episodes(step)}
+            self.seconds["evaluation"] += self._scores.take()
+        last = self._scores.last
 
         def write():
-            self.write(step, _scalars(self._scores))
-            write_json(self.path / SCORES_FILE, self._scored | {"scores": self._scores})
+            self.write(last["step"], _scalars(last["scores"]))
+            write_json(self.path / SCORES_FILE, last)
 
         devices.shared(write)
-
-    def _policies(self, done: int) -> tuple[str, ...]:
-        """What an evaluation scores, also one that was begun when the intervals were others."""
-        return self._schedule.policies_due(done) or self._schedule.at(done)[0].watch
-
-    def _episodes(self, done: int) -> int:
-        final = self.config.final_episodes if done == self._schedule.total else 0
-        return final or self.config.eval_episodes
-
-    def _evaluate(self, done: int, policies: tuple[str, ...], state: State) -> None:
-        key, episodes = jax.random.fold_in(self._eval_key, done), self._episodes(done)
-
-        def score(state, before_step):
-            self._observer("scoring", self.name, done)
-            return self._task.evaluate(acting(self._agent, state), policies, episodes, key, before_step)
-
-        self._evaluator.start(done, state, score)
 
     # --- end ---
 
@@ -273,36 +248,38 @@ class Run:
           done: updates.
           state: a snapshot.
         """
-        config, scores = self.config, self._scores
+        config, scores = self.config, self._scores.last["scores"]
+        found = {
+            "agent": config.agent,
+            "task": config.task,
+            "summary": self._task.summary(scores),
+            "headline": self._task.headline(scores),
+            "scores": scores,
+            "references": self._task.references,
+            "seed": config.seed,
+            "step": done,
+            "seconds": self.seconds,
+            "config_hash": config_hash(config.to_dict(), options.may_change(config)),
+            "picture": None,
+            "versions": _versions(),
+            "device": jax.devices()[0].device_kind,
+        }
+        file = self.path / "results.json"
+        write_json(file, found)  # a picture that fails must not cost the numbers
         picture = self._task.draw(self.path, acting(self._agent, state), self._eval_key, scores)
         plotting.curves(self.path / "curves.png", config.task, {config.task: self.path / "progress.csv"})
-        found = plain(
-            {
-                "agent": config.agent,
-                "task": config.task,
-                "summary": self._task.summary(scores),
-                "headline": self._task.headline(scores),
-                "scores": scores,
-                "references": self._task.references,
-                "seed": config.seed,
-                "step": done,
-                "seconds": self.seconds,
-                "config_hash": config_hash(config.to_dict(), options.may_change(config)),
-                "picture": str(picture) if picture else None,
-                "versions": _versions(),
-                "device": jax.devices()[0].device_kind,
-            }
-        )
-        write_json(self.path / "results.json", found)
-        return found
+        found["picture"] = str(picture) if picture else None
+        write_json(file, found)
+        return plain(found)
 
     def accounting(self) -> str:
         """Says where the time went."""
         spent = {name: f"{seconds:.1f} s" for name, seconds in self.seconds.items()}
         phases = ", ".join(f"{phase.name} {spent[phase.name]}" for phase in self._schedule.phases)
         return (
-            f"Time: {phases}, compilation {spent['compilation']}, checkpoints {spent['checkpoints']}, logging "
-            f"{spent['logging']}, waiting for evaluations {spent['waiting']} (they took {spent['evaluation']})"
+            f"Time: {phases}, first chunks with their compilation {spent['compilation']}, checkpoints "
+            f"{spent['checkpoints']}, logging {spent['logging']}, waiting for evaluations {spent['waiting']} "
+            f"(they took {spent['evaluation']})"
         )
 
 

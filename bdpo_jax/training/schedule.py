@@ -17,18 +17,18 @@ class Chunk:
       phase: the phase.
       start: updates of the phase before it.
       length: updates.
-      delayed: whether `phase.delayed` is done after each `phase.interval` of them.
+      cycles: whether these are cycles: `phase.delayed` is done after each `phase.interval` of them.
     """
 
     phase: Phase
     start: int
     length: int
-    delayed: bool
+    cycles: bool
 
     @property
     def program(self) -> tuple[str, int, bool]:
-        """What tells the compiled program of this chunk from those of others."""
-        return self.phase.name, self.length, self.delayed
+        """Identifies the chunk's compiled program."""
+        return self.phase.name, self.length, self.cycles
 
     def update_of(self, entry: int, entries: int) -> int:
         """The phase's update that an entry of a metric with so many entries belongs to."""
@@ -97,7 +97,7 @@ class Schedule:
         every = [self.log_every, self.checkpoint_every] + [self.evaluate_every] * bool(phase.watch)
         ends = [start + interval - start % interval for interval in every] + [phase.updates]
         stop = min(ends + [phase.delayed_from] * warm_up)
-        return Chunk(phase, start, stop - start, delayed=phase.delayed is not None and not warm_up)
+        return Chunk(phase, start, stop - start, cycles=phase.delayed is not None and not warm_up)
 
     def save_due(self, done: int) -> bool:
         """Whether a checkpoint belongs after `done` updates."""
@@ -108,6 +108,5 @@ class Schedule:
         if done == self.total:
             return self.phases[-1].score
         phase, position = self.at(done)
-        if position == phase.updates:
-            return phase.score
-        return phase.watch if position and position % self.evaluate_every == 0 else ()
+        watched = phase.watch if position and position % self.evaluate_every == 0 else ()
+        return phase.score or watched if position == phase.updates else watched

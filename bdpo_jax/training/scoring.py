@@ -55,21 +55,21 @@ class _Pending:
     step: int
     state: State
     future: Future[tuple[dict, float]]  # scores and seconds; never done where another process scores
-    kept: bool = False
+    is_stored: bool = False
 
 
 class Evaluator:
     """At most one evaluation at a time, of the policy as it was when it began.
 
-    The scores are those of the snapshot, whatever training does meanwhile. One that a stop interrupts can be kept on
-    disk and begun again by the process that goes on. In a job of several processes all call every method, and one of
+    The scores are those of the snapshot, whatever training does meanwhile. One that a stop interrupts can be stored
+    and begun again by the process that goes on. In a job of several processes all call every method, and one of
     them scores.
     """
 
     def __init__(self, directory: Path, threads: ThreadPoolExecutor, before_step: Callable[[], None], owner: int = 0):
         """
         Args:
-          directory: where an unfinished evaluation's snapshot is kept.
+          directory: where an unfinished evaluation's snapshot is stored.
           threads: with one thread; of several evaluators, if they are to take turns.
           before_step: called before each step of an evaluation; what it raises ends the evaluation.
           owner: the process that scores.
@@ -114,20 +114,20 @@ class Evaluator:
         self._pending = None
         return pending.step, scores, seconds
 
-    def keep(self) -> None:
+    def store(self) -> None:
         """Writes the snapshot of the evaluation under way, so that another process can begin it again.
 
         To be called in the process that writes.
         """
-        if self._pending is None or self._pending.kept:
+        if self._pending is None or self._pending.is_stored:
             return
-        shutil.rmtree(self._directory, ignore_errors=True)
+        self.forget()
         with Checkpointer(self._directory, keep=1) as checkpoints:
             checkpoints.save(self._pending.step, self._pending.state)
-        self._pending.kept = True
+        self._pending.is_stored = True
 
-    def kept(self, state: State, after: int, before: int) -> tuple[int, list[np.ndarray]] | None:
-        """The update and the snapshot's leaves of a kept evaluation between `after` and `before`, both exclusive.
+    def stored(self, state: State, after: int, before: int) -> tuple[int, list[np.ndarray]] | None:
+        """The update and the snapshot's leaves of a stored evaluation between `after` and `before`, both exclusive.
 
         To be called in the process that writes.
 
@@ -145,3 +145,7 @@ class Evaluator:
                 return None
             like = jax.eval_shape(common.only_acting, state)
             return step, [np.asarray(leaf) for leaf in jax.tree.leaves(checkpoints.restore(like)[0])]
+
+    def forget(self) -> None:
+        """Deletes what was stored; in the process that writes."""
+        shutil.rmtree(self._directory, ignore_errors=True)

@@ -17,6 +17,7 @@ class StopSignals:
 
     def __init__(self):
         self._received = 0
+        self._ended = False
         self._error: UserError | None = None
 
     def check(self) -> None:
@@ -24,7 +25,7 @@ class StopSignals:
 
         Raises:
           Stopped: a process has received a signal.
-          UserError: of the first process, see `alone`.
+          UserError: of the first process, see `deferring_errors`.
         """
         found = devices.agreed(_FAILED if self._error else self._received)
         if found == _FAILED:
@@ -36,11 +37,15 @@ class StopSignals:
             raise self._error
 
     def check_here(self) -> None:
-        """Raises `Stopped` once this process has received a signal: for threads."""
-        self._raise(self._received)
+        """Raises `Stopped` once this process has received a signal, or the job ends with an error: for threads."""
+        self._raise(self._received or (signal.SIGTERM if self._ended else 0))
+
+    def end(self) -> None:
+        """Lets threads that call `check_here` come to their end."""
+        self._ended = True
 
     @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
+    def deferring_errors(self) -> Iterator[None]:
         """Work that only the first process of a job does: its `UserError` is raised in all, by the next `check`."""
         try:
             yield

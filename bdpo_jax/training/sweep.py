@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from bdpo_jax import devices, plotting
 from bdpo_jax.errors import NonFinite, UserError
+from bdpo_jax.training import options
 from bdpo_jax.workdir import write_json
 
 LONGEST_NAME = 120  # characters of a group's own directory; file systems allow 255
@@ -51,12 +52,17 @@ def expand(config) -> dict[str, ConfigDict]:
 
 
 def default_workdir(config) -> str:
-    """Returns the directory of a run or group that is given none: no two groups of a task share one."""
+    """Returns the directory of a run or group that is given none: no two groups of a task share one.
+
+    Raises:
+      UserError: a setting makes no sense.
+    """
+    options.check(config)
     parts = [config.task.replace("/", "-"), config.agent]
     if not is_group(config):
         return f"runs/{'-'.join(parts)}-seed{config.seed}"
     parts.append("seeds" + "+".join(str(seed) for seed in config.seeds or (config.seed,)))
-    parts += [key + "+".join(f"{value:g}" for value in values) for key, values in config.sweep.items() if values]
+    parts += [key + "+".join(f"{float(value):g}" for value in values) for key, values in config.sweep.items() if values]
     name = "-".join(parts)
     if len(name) > LONGEST_NAME:
         name = f"{name[:LONGEST_NAME]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

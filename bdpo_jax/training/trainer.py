@@ -1,9 +1,11 @@
 """Training: the loop over chunks of updates, for one run and for a group of runs alike."""
 
 import contextlib
+import functools
 import os
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -51,7 +53,8 @@ def run(config, workdir: str | Path, observer: Observer = lambda *_: None) -> di
         options.check(one)
     schedule = _schedule(next(iter(configs.values())))
     if config.deterministic:  # read when the first computation starts
-        os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_deterministic_ops=true"
+        flags, flag = os.environ.get("XLA_FLAGS", ""), "--xla_gpu_deterministic_ops=true"
+        os.environ["XLA_FLAGS"] = flags if flag in flags else f"{flags} {flag}"
     if config.compilation_cache:
         jax.config.update("jax_compilation_cache_dir", str(Path(config.compilation_cache).expanduser()))
     task = tasks.make(next(iter(configs.values())))
@@ -59,9 +62,10 @@ def run(config, workdir: str | Path, observer: Observer = lambda *_: None) -> di
         held: list[Workdir] = []
         devices.shared(lambda: held.append(stack.enter_context(Workdir(path, config, options.may_change(config)))))
         results: dict[str, dict] = {}
-        broken: dict[str, str] = {}
-        for names in sweep.waves(configs, path, schedule.total, config.runs_at_once):
-            wave = {name: configs[name] for name in names}
+        broken: dict[str, str] = devices.shared(lambda: _broken_before(configs, path))
+        alive = {name: one for name, one in configs.items() if name not in broken}
+        for names in sweep.waves(alive, path, schedule.total, config.runs_at_once):
+            wave = {name: alive[name] for name in names}
             found, failed = _train_wave(wave, path, task, schedule, signals, observer, held)
             results |= found
             broken |= failed
@@ -111,17 +115,15 @@ def train(
             seconds, done = time.perf_counter() - began, done + chunk.length
             spent_on = chunk.phase.name if chunk.program in compiled else "compilation"
             compiled.add(chunk.program)
-            for name, values in metrics.items():
-                runs[name].seconds[spent_on] += seconds
-                problem = first_problem(chunk, values)
-                if problem:
-                    broken[name] = _take_out(engine, runs.pop(name), done, problem)
-                elif devices.is_first():
-                    with signals.alone():
-                        scalars = _means(values) | {"steps_per_second": chunk.length / seconds}
-                        runs[name].write(done, scalars)
-                        if name == next(iter(runs)):
-                            bar.write(done, scalars)
+            problems = {name: problem for name, values in metrics.items() if (problem := first_problem(chunk, values))}
+            taken_out = [runs.pop(name) for name in problems]  # before anything can fail: they must not be saved
+            for one in taken_out:
+                broken[one.name] = _take_out(engine, one, done, problems[one.name])
+            for one in runs.values():
+                one.seconds[spent_on] += seconds
+            if devices.is_first():
+                with signals.deferring_errors():
+                    _log(runs, bar, done, metrics, {"steps_per_second": chunk.length / seconds})
             if schedule.save_due(done):
                 _save(engine, runs, done)
     except (Stopped, UserError):
@@ -135,13 +137,22 @@ def _score(schedule: Schedule, engine: engines.Engine, runs: dict[str, Run], don
     """Logs scores that have come, and begins the evaluations that are due; at the end it waits for them."""
     policies = schedule.policies_due(done)
     for name, one in runs.items():
-        if one.scores_are_ready():
+        if one.scores_are_ready:
             one.log_scores()
         if policies:
             one.score(done, policies, engine.state(name))
     if done == schedule.total:
         for one in runs.values():
             one.log_scores()
+
+
+def _log(runs: dict[str, Run], bar: loggers.Logger, done: int, metrics: dict[str, engines.Metrics], more: dict) -> None:
+    """Writes a row for each run; the bar shows the first."""
+    rows = {name: _means(metrics[name]) | more for name in runs}
+    for name, one in runs.items():
+        one.write(done, rows[name])
+    if rows:
+        bar.write(done, next(iter(rows.values())))
 
 
 def _save(engine: engines.Engine, runs: dict[str, Run], done: int) -> None:
@@ -187,6 +198,29 @@ def _means(values: engines.Metrics) -> dict[str, float]:
 # --- around the loop ---
 
 
+def _broken_before(configs: dict, path: Path) -> dict[str, str]:
+    """Says of runs that became NaN or infinite in an earlier process where their state lies."""
+    return {
+        name: f"its numbers became NaN or infinite earlier, see {path / name / BROKEN}: use other settings in another "
+        "--workdir"
+        for name in configs
+        if (path / name / BROKEN).exists()
+    }
+
+
+@contextlib.contextmanager
+def _evaluation_thread(signals: StopSignals) -> Iterator[ThreadPoolExecutor]:
+    """One thread, in which the evaluations of all runs take turns; after an error it ends at once."""
+    threads = ThreadPoolExecutor(1, "evaluation")
+    try:
+        yield threads
+    except BaseException:
+        signals.end()
+        threads.shutdown(cancel_futures=True)
+        raise
+    threads.shutdown()
+
+
 def _schedule(config) -> Schedule:
     phases = AGENTS[config.agent].phases(config)
     return Schedule(phases, config.log_every, config.checkpoint_every, config.evaluate_every)
@@ -212,21 +246,19 @@ def _train_wave(
     config = next(iter(configs.values()))
     mesh = devices.make_mesh(len(configs), config.batch_size, config.devices)
     with contextlib.ExitStack() as stack:
-        threads = stack.enter_context(ThreadPoolExecutor(1, "evaluation"))
+        threads = stack.enter_context(_evaluation_thread(signals))
         runs = {}
         for number, (name, one) in enumerate(configs.items()):
             owner = number % jax.process_count()
             evaluator = Evaluator(path / name / "evaluating", threads, signals.check_here, owner)
             runs[name] = Run(name, one, path / name, task.for_run(one), schedule, evaluator, observer)
         states = {name: one.initial_state() for name, one in runs.items()}
-        done, restored, broken = devices.shared(lambda: _open(stack, runs, states, held))
-        for name in broken:
-            del runs[name]
-        if not runs:
-            return {}, broken
+        restored: dict[str, Restored | None] = {}
+        done = devices.shared(lambda: _open(stack, runs, states, held, restored))
         if done:
             devices.say(f"Continuing the run in {path} after {done} of {schedule.total} updates.")
-        states = {name: one.begin(states[name], restored[name]) for name, one in runs.items()}
+        for name, one in runs.items():  # one message each: all states may be too much for one
+            states[name] = one.begin(states[name], devices.shared(functools.partial(restored.get, name)))
         keys = {name: one.key for name, one in runs.items()}
         source = sources.make(config, task.dataset, mesh)
         stack.callback(source.close)
@@ -237,42 +269,42 @@ def _train_wave(
         bar = stack.enter_context(_progress_bar(config, schedule, done))
         profiler = Profiler(path / "profile", config.profile_updates, schedule.phases[-1].name)
         stack.callback(profiler.close)
-        broken |= train(schedule, engine, runs, done, signals, bar, profiler)
+        broken = train(schedule, engine, runs, done, signals, bar, profiler)
         bar.close()
         last = {name: snapshot(engine.state(name)) for name in runs}
         if runs:
             devices.say(next(iter(runs.values())).accounting())
-        finish = lambda: {name: one.results(schedule.total, last[name]) for name, one in runs.items()}  # noqa: E731
+
+        def finish():
+            return {name: one.results(schedule.total, last[name]) for name, one in runs.items()}
+
         return devices.shared(finish), broken
 
 
 def _open(
-    stack: contextlib.ExitStack, runs: dict[str, Run], states: dict[str, State], held: list[Workdir]
-) -> tuple[int, dict[str, Restored | None], dict[str, str]]:
-    """Opens the runs' directories; in the first process.
+    stack: contextlib.ExitStack,
+    runs: dict[str, Run],
+    states: dict[str, State],
+    held: list[Workdir],
+    restored: dict[str, Restored | None],
+) -> int:
+    """Opens the runs' directories and fills in what each run goes on from; in the first process.
 
     Returns:
-      The updates done, what each run goes on from, and which runs had broken before.
+      The updates done: those of the last checkpoint that all runs have.
     """
     group = "" not in runs
     for one in runs.values() if group else ():
         held = [*held, stack.enter_context(Workdir(one.path, one.config, options.may_change(one.config)))]
-    broken = {
-        name: f"its numbers became NaN or infinite earlier, see {one.path / BROKEN}: use other settings in another "
-        "--workdir"
-        for name, one in runs.items()
-        if (one.path / BROKEN).exists()
-    }
-    alive = {name: one for name, one in runs.items() if name not in broken}
     # A kill may lie between two runs' checkpoints of the same update.
-    steps = [one.open(stack, keep=2 if group else 1) for one in alive.values()]
-    done = max(set.intersection(*steps)) if steps else 0
-    restored = {name: one.read(done, states[name]) for name, one in alive.items()}
+    steps = [one.open(stack, keep=2 if group else 1) for one in runs.values()]
+    done = max(set.intersection(*steps))
+    restored |= {name: one.read(done, states[name]) for name, one in runs.items()}
     for directory in held:
         directory.accept()
-    for name, one in alive.items():
+    for name, one in runs.items():
         one.prepare(stack, done, restored[name])
-    return done, restored, broken
+    return done
 
 
 def _progress_bar(config, schedule: Schedule, done: int) -> loggers.Loggers:

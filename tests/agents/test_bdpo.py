@@ -111,7 +111,7 @@ def test_hyper_takes_the_training_budget_where_no_decay_horizon_is_given():
     assert all(leaf.dtype == jnp.float32 and leaf.shape == () for leaf in jax.tree.leaves(hyper))
     # -1: the actor's own budget, every second of 500 updates. A phase without updates needs a horizon all the same.
     for changes, expected in (
-        ({"actor_decay_steps": -1, "train_steps": 500}, (250, 500)),
+        ({"actor_decay_steps": -1, "train_steps": 500, "value_warmup_steps": 100}, (200, 500)),
         ({"actor_decay_steps": -1, "train_steps": 0}, (1, 1)),
     ):
         hyper = bdpo.init(config(**changes), jax.random.key(0), 3, 2).hyper

@@ -55,15 +55,19 @@ def test_one_vmapped_program_gives_each_runs_numbers(config, memory):
 
 def test_a_dropped_run_leaves_the_others_as_they_are():
     config = toy_config(seeds=(0, 3, 5), dataset_memory="host")
-    for each in both(config)[0]:
-        _, schedule, names = both(config)
+    for dropping, whole in zip(both(config)[0], both(config)[0], strict=True):
+        schedule, names = both(config)[1:]
         first, second = schedule.next(0), schedule.next(6)
-        each.advance(first, second)
-        kept = jax.device_get(each.state(names[2]))
-        each.drop(names[1])
-        for a, b in zip(jax.tree.leaves(kept), jax.tree.leaves(each.state(names[2])), strict=True):
-            np.testing.assert_array_equal(a, b)
-        assert list(each.advance(second, None)) == [names[0], names[2]]
+        for each in (dropping, whole):
+            each.advance(first, second)
+        dropping.drop(names[1])
+        found, expected = dropping.advance(second, None), whole.advance(second, None)
+        assert list(found) == [names[0], names[2]]
+        for name in found:
+            np.testing.assert_array_equal(found[name]["copy_loss"], expected[name]["copy_loss"])
+            leaves = (jax.tree.leaves(each.state(name)) for each in (dropping, whole))
+            for a, b in zip(*leaves, strict=True):
+                np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize(("backend", "of_two"), [("gpu", engine.Stacked), ("cpu", engine.Separate)])

@@ -2,13 +2,18 @@
 
 import json
 import signal
+import subprocess
+import sys
 import threading
+import time
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 import toy
 from runs import (
+    SIZES,
     TRAINED,
     Killed,
     assert_same,
@@ -21,13 +26,15 @@ from runs import (
     toy_config,
 )
 
-from bdpo_jax import devices, load_policy, plotting, score, tasks, training
+from bdpo_jax import devices, evaluation, load_policy, plotting, score, settings, tasks, training
 from bdpo_jax.checkpoint import Checkpointer
 from bdpo_jax.errors import NonFinite, Stopped, UserError
 from bdpo_jax.training import sources
 from bdpo_jax.training.scoring import Evaluator
+from configs import pointmass
 
 ALL = ["policy", "behavior"]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +120,8 @@ def test_the_score_command(whole, capsys, tmp_path):
     for text, name in ((first, "policy"), (second, "behavior")):
         assert text.startswith(f"{name} of {workdir} in pointmass, 3 episodes, seed 5\nreturn -")
         assert "success" in text and "ms per environment step" in text
-    assert first.splitlines()[1] != second.splitlines()[1]
+        found = evaluation.evaluate(load_policy(workdir, policy=name), "pointmass", 3, 5)
+        assert f"return {found.returns.mean():.2f}," in text and f"mean length {found.lengths.mean():.0f};" in text
     with pytest.raises(SystemExit, match=f"Error: .*{tmp_path}"):
         score.main([str(tmp_path)])
 
@@ -169,6 +177,41 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(toy_whole, tmp_path, upda
     assert logged(tmp_path) == logged(toy_whole[0])
 
 
+@pytest.mark.parametrize("updates", [15, 24, 30, 33])
+def test_a_killed_run_logs_no_scores_twice(tmp_path, updates):
+    """Also where several evaluations lie between two checkpoints."""
+    config = toy_config(evaluate_every=3, checkpoint_every=9)
+    training.run(config, tmp_path / "whole")
+    with pytest.raises(Killed):
+        training.run(config, tmp_path / "killed", kill_at(updates))
+    training.run(config, tmp_path / "killed")
+    assert logged(tmp_path / "killed") == logged(tmp_path / "whole")
+
+
+def test_a_run_killed_by_the_system_goes_on(tmp_path):
+    """SIGKILL closes nothing; what is left is the last whole checkpoint."""
+    changes = {**SIZES, "train_steps": 600, "log_every": 1, "checkpoint_every": 3, "evaluate_every": 300}
+    config = pointmass.get_config("pointmass,iql")
+    settings.update(config, changes)
+    command = [
+        sys.executable,
+        "launch.py",
+        "--config=configs/pointmass.py:pointmass,iql",
+        f"--workdir={tmp_path / 'run'}",
+    ]
+    command += [f"--config.{key}={value}" for key, value in changes.items()]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not any(path.name.isdigit() for path in tmp_path.glob("run/checkpoints/*")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    training.run(config, tmp_path / "run")
+    training.run(config, tmp_path / "whole")
+    assert_same(final_state(tmp_path / "run", config), final_state(tmp_path / "whole", config))
+    assert logged(tmp_path / "run") == logged(tmp_path / "whole")
+
+
 @pytest.mark.parametrize("scored_before", [False, True])
 def test_an_evaluation_cut_short_by_a_stop_is_begun_again(toy_whole, tmp_path, monkeypatch, scored_before):
     """The evaluation after update 21 only begins to run when the stop at update 27 ends it.
@@ -181,7 +224,7 @@ def test_an_evaluation_cut_short_by_a_stop_is_begun_again(toy_whole, tmp_path, m
             training.run(toy_config(), tmp_path, stop_at(15))
         lost = {"step": 21, "policies": ["policy"], "episodes": 2, "scores": {}}
         (tmp_path / "scores.json").write_text(json.dumps(lost))
-    stopped, original = threading.Event(), Evaluator.keep
+    stopped, original = threading.Event(), Evaluator.store
     stop = stop_at(27)
 
     def observer(event, name, done):
@@ -189,13 +232,13 @@ def test_an_evaluation_cut_short_by_a_stop_is_begun_again(toy_whole, tmp_path, m
             stopped.wait(60)
         stop(event, name, done)
 
-    def keep(evaluator):
+    def store(evaluator):
         original(evaluator)
-        if evaluator.step == 21 and evaluator._pending.kept:
+        if evaluator.step == 21 and evaluator._pending.is_stored:
             stopped.set()
 
     with monkeypatch.context() as patch, pytest.raises(Stopped):
-        patch.setattr(Evaluator, "keep", keep)
+        patch.setattr(Evaluator, "store", store)
         training.run(toy_config(), tmp_path, observer)
     assert not any(row["step"] == "21" and row.get("eval/policy/return") for row in rows(tmp_path))
     training.run(toy_config(), tmp_path)
@@ -213,12 +256,11 @@ def test_training_goes_on_while_the_policy_is_scored(toy_whole, tmp_path):
         if event == "logged" and done == 33:
             last.set()
 
-    results = training.run(toy_config(), tmp_path, observer)
+    training.run(toy_config(), tmp_path, observer)
     assert waited == [True], "training waits for an evaluation"
     steps = [row["step"] for row in rows(tmp_path)]
     assert steps.index("33") < len(steps) - 1 - steps[::-1].index("21"), "the scores came as early as ever"
     assert logged(tmp_path) == logged(toy_whole[0])
-    assert results["seconds"]["waiting"] < results["seconds"]["evaluation"]
 
 
 def test_an_error_in_an_evaluation_ends_the_run(tmp_path):
@@ -263,11 +305,27 @@ def test_a_refused_continuation_leaves_everything_as_it_was(tmp_path):
     with pytest.raises(Stopped):
         training.run(toy_config(), tmp_path, stop_at(15))
     files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file() and path.name[0] != "."}
-    with pytest.raises(UserError, match="has done 9 updates of copy and 6 updates of train; a budget of 6 updates of"):
+    with pytest.raises(UserError, match="9 updates of copy and 6 updates of train, which a budget of 6 updates"):
         training.run(toy_config(copy_steps=6), tmp_path)
     assert files == {path: path.stat().st_mtime_ns for path in files}
-    with pytest.raises(UserError, match="would undo some"):
+    with pytest.raises(UserError, match="cannot begin with"):
         training.run(toy_config(train_steps=3, warmup_steps=6), tmp_path)
+
+
+def test_a_run_that_breaks_is_not_saved_though_another_run_fails_at_the_same_time(tmp_path):
+    """A full disk while the first run's row is written, in the chunk in which the second becomes NaN."""
+
+    def full(event, name, done):
+        if event == "logged" and done == 27:
+            raise UserError("the disk is full")
+
+    config = toy_config(**{"sweep.bad_state_at": (-1.0, 13.0)})
+    with pytest.raises(UserError, match="disk is full"):
+        training.run(config, tmp_path, full)
+    broken = tmp_path / "seed0-bad_state_at13"
+    assert (broken / "nonfinite").is_dir()
+    with Checkpointer(broken / "checkpoints", read_only=True) as checkpoints:
+        assert checkpoints.latest_step() == 18
 
 
 def test_another_run_or_dataset_is_refused(toy_whole, tmp_path, monkeypatch):
@@ -275,14 +333,17 @@ def test_another_run_or_dataset_is_refused(toy_whole, tmp_path, monkeypatch):
         training.run(toy_config(rate=5.0), toy_whole[0])
     training.run(toy_config(train_steps=0, warmup_steps=0), tmp_path)
     load = tasks.PointMass.load
+    for name in ("rewards", "terminals", "next_observations"):
 
-    def other_rewards(task):
-        load(task)
-        task.dataset = task.dataset.replace(rewards=task.dataset.rewards + 1)
+        def changed(task, name=name):
+            load(task)
+            array = getattr(task.dataset, name).copy()
+            array[3] += 1
+            task.dataset = task.dataset.replace(**{name: array})
 
-    monkeypatch.setattr(tasks.PointMass, "load", other_rewards)
-    with pytest.raises(UserError, match="dataset has changed"):
-        training.run(toy_config(train_steps=0, warmup_steps=0), tmp_path)
+        monkeypatch.setattr(tasks.PointMass, "load", changed)
+        with pytest.raises(UserError, match="dataset has changed"):
+            training.run(toy_config(train_steps=0, warmup_steps=0), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -343,9 +404,16 @@ def test_updates_can_be_profiled(tmp_path, capsys):
     ],
 )
 def test_values_that_make_no_sense_are_named(tmp_path, key, value):
-    with pytest.raises(UserError, match=str(value) if key in ("task", "agent") else key):
-        training.run(bdpo_config(**{key: value}), tmp_path)
+    config = bdpo_config(**{key: value, "recipe": ""})
+    with pytest.raises(UserError, match=str(value) if key in ("task", "agent") else rf"\b{key}\b"):
+        training.run(config, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("key", "value"), [("task", "hopper-medium-v2"), ("family", "d4rl"), ("agent", "iql")])
+def test_what_the_other_settings_were_made_for_cannot_be_changed_alone(tmp_path, key, value):
+    with pytest.raises(UserError, match="name the (task and the )?algorithm in the config file's argument"):
+        training.run(bdpo_config(**{key: value}), tmp_path)
 
 
 def test_swept_values_that_make_no_sense_are_named(tmp_path):

@@ -27,7 +27,7 @@ def chunks(found, done=0):
     while done < found.total:
         chunk = found.next(done)
         done += chunk.length
-        yield done, (chunk.phase.name, chunk.start, chunk.length, chunk.delayed)
+        yield done, (chunk.phase.name, chunk.start, chunk.length, chunk.cycles)
 
 
 def test_chunks_end_where_something_is_due():

@@ -67,7 +67,7 @@ def test_values_of_which_every_run_broke_are_named(config):
     assert sweep.table("score", rows).splitlines()[1] == "  eta=0.1: no run came to its end"
 
 
-def test_a_score_that_is_nan_is_left_out(config):
+def test_a_missing_score_is_left_out(config):
     scored = {"seed0-eta1-rho2": headline(1.0), "seed1-eta1-rho2": headline(None)}
     found = sweep.summarise(config, sweep.expand(config), results(config, scored))
     assert [row["numbers"] for row in found["aggregate"]] == [[], [1.0]]
