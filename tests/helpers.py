@@ -10,6 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from bdpo_jax.agents import bdpo, common
+from bdpo_jax.agents.regularized import read_hyper
 from bdpo_jax.settings import make, read
 from bdpo_jax.types import Batch
 
@@ -93,7 +94,7 @@ def exact_state(settings, action_dim, params: dict, **functions) -> bdpo.State:
     return bdpo.State(
         step=jnp.int32(0),
         pretrain_step=jnp.int32(0),
-        hyper=bdpo._hyper(settings),
+        hyper=read_hyper(bdpo.Hyper, settings),
         static=ExactStatic(**static, **functions),
         **models,
     )

@@ -27,11 +27,12 @@ from bdpo_jax.agents.common import Model
 from bdpo_jax.agents.critics import aggregate, best_of, check_batch, regression, td_target
 from bdpo_jax.agents.denoiser import Denoiser, cloning_loss, draw, draw_paths
 from bdpo_jax.agents.draws import noisy_actions
+from bdpo_jax.agents.regularized import Budget, Critics, Hyper, Samples, read_hyper, start_actor
 from bdpo_jax.errors import UserError
-from bdpo_jax.settings import anything, choice, number, read, read_traced, widths
+from bdpo_jax.settings import anything, read
 from bdpo_jax.types import Batch
 
-__all__ = ["State", "init", "pretrain", "sample_actions", "update", "update_cycle"]
+__all__ = ["Budget", "Hyper", "State", "Static", "init", "pretrain", "sample_actions", "update", "update_cycle"]
 
 BEST_OF = 10  # candidates of the behavior model chosen by Q, where the algorithm's own policy selects none
 
@@ -40,23 +41,11 @@ BEST_OF = 10  # candidates of the behavior model chosen by Q, where the algorith
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Static(Denoiser):
+class Static(Denoiser, Critics, Samples):
     """Sizes and switches: what changes shapes or control flow."""
 
-    aggregation: str = choice("lcb", ("min", "mean"), "of the ensemble's values: lcb (17), min [rel] or mean [ours]")
-    max_q_backup: bool = anything(False, "max instead of mean over the action samples at s'; antmaze True")
-    actor_samples: int = number(10, "M, actions per state in targets and in the actor's objective [T2]", least=1)
-    actor_update_interval: int = number(5, "critic updates per actor update [T2]", least=1)
-    value_warmup_steps: int = number(50_000, "training updates before the actor begins to move [T2]", least=0)
     behavior_finetune: bool = anything(False, "one update of the behavior model after each of the actor ([rel] True)")
-    one_step: bool = anything(False, "every transition is terminal: no path is sampled at s'")
-    greedy_candidates: int = number(10, "actions drawn when acting, the one of highest Q is taken [rel]", least=1)
     stratified: bool = anything(True, "a fixed number of rows per n in the V and actor updates [ours]")
-
-    value_widths: tuple[int, ...] = widths((256,) * 3, "hidden layers of each Q and V [T2]")
-    ensemble_size: int = number(10, "K, members of Q and of V [T2]; hopper-medium 20", least=1)
-    q_layer_norm: bool = anything(False, "layer norm in Q; V has it always [rel]; antmaze True")
-    clip_norm: float = number(1.0, "global gradient norm, of each of the four models [T2, rel]", above=0)
 
     @property
     def q_network(self) -> Any:
@@ -65,30 +54,6 @@ class Static(Denoiser):
     @property
     def v_network(self) -> Any:
         return networks.v_network(self.value_widths, self.diffusion_steps, self.dtype)
-
-
-class Hyper(struct.PyTreeNode):
-    """The numbers that one sweeps, traced scalars in a state: changing one never recompiles."""
-
-    eta: jax.Array = number(1.0, "KL strength, reward units [T3], per task", least=0)
-    rho: jax.Array = number(1.0, "pessimism: standard deviations below the ensemble's mean [T3], per task", least=0)
-    discount: jax.Array = number(0.99, "per environment step [T2]; antmaze 0.995", least=0, most=1)
-    behavior_lr: jax.Array = number(3e-4, "Adam, constant [rel]; antmaze 1e-4", least=0)
-    actor_lr: jax.Array = number(1e-5, "Adam, cosine decay [T2]", least=0)
-    value_lr: jax.Array = number(3e-4, "Adam, cosine decay [T2, rel]", least=0)
-    actor_decay_steps: jax.Array = number(
-        0.0, "cosine horizon in actor updates; 0: train_steps [rel]; -1: the budget, so that it ends at 0", least=-1
-    )
-    value_decay_steps: jax.Array = number(0.0, "cosine horizon in critic updates; 0: train_steps [rel]", least=0)
-    ema_rate: jax.Array = number(0.005, "of every moving average [T2]", least=0, most=1)
-
-
-@dataclasses.dataclass(frozen=True)
-class Budget:
-    """Updates of each phase."""
-
-    pretrain_steps: int = number(2_000_000, "updates of the behavior model [T2]", least=0, may_change=True)
-    train_steps: int = number(2_000_000, "critic updates [T2]", least=0, may_change=True)
 
 
 def check(config: Any) -> None:
@@ -143,16 +108,8 @@ def init(config: Any, key: jax.Array, observation_dim: int, action_dim: int) -> 
       observation_dim: width of the observations.
       action_dim: width of the actions.
     """
-    return _init_models(read(Static, config, action_dim=action_dim), key, observation_dim, _hyper(config))
-
-
-def _hyper(config: Any) -> Hyper:
-    hyper, budget, static = read(Hyper, config), read(Budget, config), read(Static, config, action_dim=0)
-    everything = max(budget.train_steps, 1)
-    actor, value = hyper.actor_decay_steps or everything, hyper.value_decay_steps or everything
-    if actor < 0:
-        actor = max((budget.train_steps - static.value_warmup_steps) // static.actor_update_interval, 1)
-    return read_traced(Hyper, config, actor_decay_steps=actor, value_decay_steps=value)
+    hyper = read_hyper(Hyper, config)
+    return _init_models(read(Static, config, action_dim=action_dim), key, observation_dim, hyper)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 2))
@@ -185,12 +142,6 @@ def update_behavior(state: State, batch: Batch, key: jax.Array) -> tuple[State, 
     behavior = common.apply_gradients(state.behavior, gradients, static.clip_norm, hyper.behavior_lr, hyper.ema_rate)
     metrics = {"behavior_loss": loss, "behavior_grad_norm": optax.tree.norm(gradients)}
     return state.replace(behavior=behavior), metrics
-
-
-def start_actor(state: State) -> State:
-    """Makes the actor and its average copies of the behavior model's average (Algorithm 1, line 3)."""
-    copy = jax.tree.map(jnp.copy, state.behavior.ema)
-    return state.replace(actor=state.actor.replace(params=copy, ema=jax.tree.map(jnp.copy, copy)))
 
 
 def pretrain_behavior(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:

@@ -1,0 +1,74 @@
+"""What BDPO and the ablations of its policy class share: settings of critics and training, and the actor's start."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from bdpo_jax.settings import anything, choice, number, read, read_traced, widths
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Critics:
+    """The ensemble and the delayed actor: a part of a `Static`."""
+
+    aggregation: str = choice("lcb", ("min", "mean"), "of the ensemble's values: lcb (17), min [rel] or mean [ours]")
+    actor_update_interval: int = number(5, "critic updates per actor update [T2]", least=1)
+    value_warmup_steps: int = number(50_000, "training updates before the actor begins to move [T2]", least=0)
+    one_step: bool = anything(False, "every transition is terminal: nothing is sampled at s'")
+
+    value_widths: tuple[int, ...] = widths((256,) * 3, "hidden layers of each critic [T2]")
+    ensemble_size: int = number(10, "K, members of an ensemble of critics [T2]; hopper-medium 20", least=1)
+    q_layer_norm: bool = anything(False, "layer norm in Q; BDPO's V has it always [rel]; antmaze True")
+    clip_norm: float = number(1.0, "global gradient norm, of each model [T2, rel]", above=0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Samples:
+    """How many actions a stochastic policy draws: a part of a `Static`."""
+
+    actor_samples: int = number(10, "M, actions per state in targets and in the actor's objective [T2]", least=1)
+    max_q_backup: bool = anything(False, "max instead of mean over the action samples at s'; antmaze True")
+    greedy_candidates: int = number(10, "actions drawn when acting, the one of highest Q is taken [rel]", least=1)
+
+
+class Hyper(struct.PyTreeNode):
+    """The numbers that one sweeps, traced scalars in a state: changing one never recompiles."""
+
+    eta: jax.Array = number(1.0, "KL strength, reward units [T3], per task", least=0)
+    rho: jax.Array = number(1.0, "pessimism: standard deviations below the ensemble's mean [T3], per task", least=0)
+    discount: jax.Array = number(0.99, "per environment step [T2]; antmaze 0.995", least=0, most=1)
+    behavior_lr: jax.Array = number(3e-4, "Adam, constant [rel]; antmaze 1e-4", least=0)
+    actor_lr: jax.Array = number(1e-5, "Adam, cosine decay [T2]", least=0)
+    value_lr: jax.Array = number(3e-4, "Adam, cosine decay [T2, rel]", least=0)
+    actor_decay_steps: jax.Array = number(
+        0.0, "cosine horizon in actor updates; 0: train_steps [rel]; -1: the budget, so that it ends at 0", least=-1
+    )
+    value_decay_steps: jax.Array = number(0.0, "cosine horizon in critic updates; 0: train_steps [rel]", least=0)
+    ema_rate: jax.Array = number(0.005, "of every moving average [T2]", least=0, most=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """Updates of each phase."""
+
+    pretrain_steps: int = number(2_000_000, "updates of the behavior model [T2]", least=0, may_change=True)
+    train_steps: int = number(2_000_000, "critic updates [T2]", least=0, may_change=True)
+
+
+def read_hyper(owner: type, config: Any) -> Any:
+    """Returns `owner`, a `Hyper`, from a config: traced, its horizons in updates."""
+    found, budget, critics = read(owner, config), read(Budget, config), read(Critics, config)
+    everything = max(budget.train_steps, 1)
+    actor, value = found.actor_decay_steps or everything, found.value_decay_steps or everything
+    if actor < 0:
+        actor = max((budget.train_steps - critics.value_warmup_steps) // critics.actor_update_interval, 1)
+    return read_traced(owner, config, actor_decay_steps=actor, value_decay_steps=value)
+
+
+def start_actor(state: Any) -> Any:
+    """Makes the actor and its average copies of the behavior model's average (Algorithm 1, line 3)."""
+    copy = jax.tree.map(jnp.copy, state.behavior.ema)
+    return state.replace(actor=state.actor.replace(params=copy, ema=jax.tree.map(jnp.copy, copy)))
