@@ -1,0 +1,72 @@
+"""Deterministic: BDPO's critics under a policy without noise, an ablation of Gao et al. (2025, B.3).
+
+    L_nu = E ||nu(s) - a||^2 / 2
+    D(s) = ||pi(s) - nu(s)||^2 / 2                                                                       (21)
+
+The targets (19) and the objective (20) are in `policy_class.py`, with the one action pi(s). nu is the regression, the
+"centre of mass" of the paper's Figure 1. ReBRAC (Tarasov et al., 2023), which the paper follows, has the actions of the
+data in its place: the same actor in expectation, and the data's variance in the critic's penalty, for which the next
+action of the data would be needed, which a `Batch` does not have.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from bdpo_jax import networks
+from bdpo_jax.agents import policy_class, regularized
+from bdpo_jax.agents.policy_class import POLICIES, VIEWS, State, check, phases
+from bdpo_jax.agents.regularized import Budget
+from bdpo_jax.settings import number
+
+__all__ = ["POLICIES", "VIEWS", "Budget", "Hyper", "State", "Static", "check", "init", "phases"]
+
+
+class DeterministicPolicy(nn.Module):
+    """Observations `[..., S]` -> actions `[..., A]`, a tanh into the box of half-width `bound`."""
+
+    widths: Sequence[int]
+    action_dim: int
+    bound: float
+
+    @nn.compact
+    def __call__(self, observations: jax.Array) -> jax.Array:
+        return self.bound * jnp.tanh(networks.MLP(self.widths, self.action_dim, name="body")(observations))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Static(policy_class.Static):
+    """Sizes and switches: what changes shapes or control flow."""
+
+    # There is one action to draw.
+    actor_samples: ClassVar[int] = 1
+    max_q_backup: ClassVar[bool] = False
+    greedy_candidates: ClassVar[int] = 1
+
+    @property
+    def policy_network(self) -> Any:
+        return DeterministicPolicy(self.actor_widths, self.action_dim, self.action_bound)
+
+    def cloning_loss(self, found: jax.Array, actions: jax.Array) -> jax.Array:
+        return self.penalty(found, actions)
+
+    def draw(self, found: jax.Array, key: jax.Array, count: int) -> jax.Array:
+        return found[..., None, :]
+
+    def penalty(self, found: jax.Array, reference: jax.Array) -> jax.Array:
+        return 0.5 * jnp.square(found - reference).sum(axis=-1)
+
+
+class Hyper(regularized.Hyper):
+    """The numbers that one sweeps."""
+
+    eta: jax.Array = number(1.5, "strength of D, reward per squared action [T4]: walker2d-medium; per task", least=0)
+
+
+def init(config: Any, key: jax.Array, observation_dim: int, action_dim: int) -> State:
+    """Returns the initial state, see `Agent`."""
+    return policy_class.start(Static, Hyper, config, key, observation_dim, action_dim)
