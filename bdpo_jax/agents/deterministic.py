@@ -19,7 +19,7 @@ import jax.numpy as jnp
 
 from bdpo_jax import networks
 from bdpo_jax.agents import policy_class, regularized
-from bdpo_jax.agents.policy_class import POLICIES, VIEWS, State, check, phases
+from bdpo_jax.agents.policy_class import VIEWS, State, check, phases
 from bdpo_jax.agents.regularized import Budget
 from bdpo_jax.settings import number
 
@@ -70,3 +70,11 @@ class Hyper(regularized.Hyper):
 def init(config: Any, key: jax.Array, observation_dim: int, action_dim: int) -> State:
     """Returns the initial state, see `Agent`."""
     return policy_class.start(Static, Hyper, config, key, observation_dim, action_dim)
+
+
+def act(state: State, observations: jax.Array, key: jax.Array) -> jax.Array:
+    """Returns the averaged policy's actions `[..., A]` for observations `[..., S]`; `key` is not used."""
+    return policy_class.act_best_of(state, observations, key, 1)
+
+
+POLICIES = {"policy": act, "behavior": policy_class.act_as_behavior}

@@ -16,7 +16,7 @@ import jax
 
 from bdpo_jax.agents import policy_class, regularized
 from bdpo_jax.agents.gaussian_head import Gaussian, GaussianPolicy
-from bdpo_jax.agents.policy_class import POLICIES, VIEWS, State, check, phases
+from bdpo_jax.agents.policy_class import VIEWS, State, check, phases
 from bdpo_jax.agents.regularized import Budget, Samples
 from bdpo_jax.settings import number
 
@@ -52,3 +52,11 @@ class Hyper(regularized.Hyper):
 def init(config: Any, key: jax.Array, observation_dim: int, action_dim: int) -> State:
     """Returns the initial state, see `Agent`."""
     return policy_class.start(Static, Hyper, config, key, observation_dim, action_dim)
+
+
+def act(state: State, observations: jax.Array, key: jax.Array, candidates: int | None = None) -> jax.Array:
+    """Returns actions, see `policy_class.act_best_of`; without `candidates` of `greedy_candidates` draws."""
+    return policy_class.act_best_of(state, observations, key, candidates or state.static.greedy_candidates)
+
+
+POLICIES = {"policy": act, "behavior": policy_class.act_as_behavior}

@@ -98,13 +98,12 @@ def start(
     static_class: type, hyper_class: type, config: Any, key: jax.Array, observation_dim: int, action_dim: int
 ) -> State:
     """Returns the initial state of a policy class, given by its `Static` and `Hyper`; the rest is of `Agent.init`."""
-    models = _init_models(read(static_class, config, action_dim=action_dim), key, observation_dim)
-    return models.replace(hyper=read_hyper(hyper_class, config))
+    static = read(static_class, config, action_dim=action_dim)
+    return _init_models(static, key, observation_dim, read_hyper(hyper_class, config))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 2))
-def _init_models(static: Static, key: jax.Array, observation_dim: int) -> State:
-    """Returns the initial state without its `hyper`."""
+def _init_models(static: Static, key: jax.Array, observation_dim: int, hyper: Hyper) -> State:
     observations, actions = jnp.zeros((1, observation_dim)), jnp.zeros((1, static.action_dim))
     behavior_key, q_key = jax.random.split(key)
     behavior = static.policy_network.init(behavior_key, observations)
@@ -115,7 +114,7 @@ def _init_models(static: Static, key: jax.Array, observation_dim: int) -> State:
         actor=common.create(jax.tree.map(jnp.copy, behavior), static.clip_norm),
         behavior=common.create(behavior, static.clip_norm),
         q=common.create(q, static.clip_norm),
-        hyper=None,
+        hyper=hyper,
         static=static,
     )
 
@@ -200,15 +199,14 @@ def update_actor(state: State, batch: Batch, key: jax.Array) -> tuple[State, Met
     return state, metrics | {"actor_loss": loss, "actor_grad_norm": optax.tree.norm(gradients)}
 
 
-def act(state: State, observations: jax.Array, key: jax.Array) -> jax.Array:
+def act_best_of(state: State, observations: jax.Array, key: jax.Array, candidates: int) -> jax.Array:
     """Returns actions `[..., A]` of the averaged policy for observations `[..., S]`.
 
-    Of `greedy_candidates` draws it is the one of highest ensemble-mean target Q.
+    Of so many draws it is the one of highest ensemble-mean target Q.
     """
-    static = state.static
-    found = static.policy_network.apply(state.actor.acting, observations)
-    actions = static.draw(found, key, static.greedy_candidates)
-    if static.greedy_candidates == 1:
+    found = state.static.policy_network.apply(state.actor.acting, observations)
+    actions = state.static.draw(found, key, candidates)
+    if candidates == 1:
         return actions[..., 0, :]
     return best_of(actions, q_values(state, observations[..., None, :], actions))
 
@@ -224,5 +222,4 @@ def q_values(state: State, observations: jax.Array, actions: jax.Array) -> jax.A
     return ensembles.apply_frozen(state.static.q_network, state.q.acting, observations, actions).mean(axis=0)
 
 
-POLICIES = {"policy": act, "behavior": act_as_behavior}
 VIEWS = {"q": q_values}

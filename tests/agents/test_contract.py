@@ -123,7 +123,8 @@ def test_no_two_updates_have_the_same_noise(agent):
     Where the key is used at all: with all learning rates 0 nothing but the noise tells two updates apart.
     """
     state, batch = start(agent), make_batch(size=12)
-    rates = {field.name: jnp.float32(0) for field in dataclasses.fields(agent.Hyper) if field.name.endswith("_lr")}
+    moving = [field.name for field in dataclasses.fields(agent.Hyper) if field.name.endswith(("_lr", "ema_rate"))]
+    rates = dict.fromkeys(moving, jnp.float32(0))
     state = state.replace(hyper=state.hyper.replace(**rates))
     for phase in agent.phases(tiny(agent)):
         update = jax.jit(phase.update)
