@@ -24,7 +24,7 @@ from bdpo_jax import diffusion, ensembles, networks
 from bdpo_jax.agents import common
 from bdpo_jax.agents.base import Metrics, Phase
 from bdpo_jax.agents.common import Model
-from bdpo_jax.agents.critics import aggregate, best_of, check_batch, regression, td_target
+from bdpo_jax.agents.critics import aggregate, best_of, check_batch, regression, td_target, value_of_draws
 from bdpo_jax.agents.denoiser import Denoiser, cloning_loss, draw, draw_paths
 from bdpo_jax.agents.draws import noisy_actions
 from bdpo_jax.agents.regularized import Budget, Critics, Hyper, Samples, read_hyper, start_actor
@@ -185,11 +185,11 @@ def q_target(state: State, batch: Batch, key: jax.Array) -> tuple[jax.Array, Met
         static.clip,
         reference=predictor(state.behavior.ema),
     )
-    values = ensembles.apply_frozen(static.q_network, state.q.ema, observations, path.actions)
-    values = values.max(axis=-1) if static.max_q_backup else values.mean(axis=-1)
+    draws = (batch.next_observations, path.actions, static.max_q_backup)
+    value = value_of_draws(static.q_network, state.q.ema, *draws, static.aggregation, hyper.rho)
     penalty = path.kl.mean(axis=-1)
-    value = aggregate(values, static.aggregation, hyper.rho) - hyper.eta * penalty
-    return td_target(batch, hyper.discount, value), {"path_penalty": penalty.mean()}
+    target = td_target(batch, hyper.discount, value - hyper.eta * penalty)
+    return target, {"path_penalty": penalty.mean()}
 
 
 def continuation_value(

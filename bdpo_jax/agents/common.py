@@ -11,17 +11,19 @@ from flax import struct
 class Model(struct.PyTreeNode):
     """One network's parameters, their exponential moving average (the "bar" of the papers) and optimizer state.
 
-    A policy acts by the average, or by the parameters of a model without one (`ema` None).
+    A policy acts by the average; by the parameters where there is none (`ema` None) or where `online` says so: then the
+    average is what targets are taken from.
     """
 
     params: Any
     ema: Any
     opt_state: optax.OptState
+    online: bool = struct.field(pytree_node=False, default=False)
 
     @property
     def acting(self) -> Any:
         """The parameters that a policy acts by."""
-        return self.params if self.ema is None else self.ema
+        return self.params if self.online or self.ema is None else self.ema
 
 
 def optimizer(clip_norm: float) -> optax.GradientTransformation:
@@ -32,10 +34,17 @@ def optimizer(clip_norm: float) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(clip_norm), optax.scale_by_adam(eps_root=1e-16))
 
 
-def create(params: Any, clip_norm: float, average: bool = True) -> Model:
-    """Returns a model whose average, if it is to have one, equals its parameters."""
+def create(params: Any, clip_norm: float, average: bool = True, online: bool = False) -> Model:
+    """Returns a model whose average, if it is to have one, equals its parameters.
+
+    Args:
+      params: of the network.
+      clip_norm: of the optimizer.
+      average: whether it has an average.
+      online: whether policies act by the parameters although there is an average.
+    """
     ema = jax.tree.map(jnp.copy, params) if average else None
-    return Model(params=params, ema=ema, opt_state=optimizer(clip_norm).init(params))
+    return Model(params=params, ema=ema, opt_state=optimizer(clip_norm).init(params), online=online)
 
 
 def only_acting(state: Any) -> Any:
@@ -44,7 +53,9 @@ def only_acting(state: Any) -> Any:
     def strip(node):
         if not isinstance(node, Model):
             return node
-        return Model(params=node.params if node.ema is None else None, ema=node.ema, opt_state=None)
+        by_params = node.online or node.ema is None
+        kept = {"params": node.params, "ema": None} if by_params else {"params": None, "ema": node.ema}
+        return node.replace(opt_state=None, **kept)
 
     return jax.tree.map(strip, state, is_leaf=lambda node: isinstance(node, Model))
 
@@ -69,4 +80,4 @@ def apply_gradients(
     rate = cosine_decay(learning_rate, count, decay_steps)
     params = jax.tree.map(lambda p, u: p - rate * u, model.params, updates)
     ema = None if model.ema is None else optax.incremental_update(params, model.ema, ema_rate)
-    return Model(params, ema, opt_state)
+    return model.replace(params=params, ema=ema, opt_state=opt_state)

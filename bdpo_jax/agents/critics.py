@@ -1,4 +1,4 @@
-"""What critics share: aggregation of an ensemble, its regression, the target of temporal differences, best of N."""
+"""What critics share: aggregation of an ensemble, its regression, temporal differences, the choice of one of N."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ def check_batch(batch: Batch, action_dim: int) -> None:
     chex.assert_type(jax.tree.leaves(batch), jnp.float32)
 
 
-def aggregate(values: jax.Array, how: str, rho: jax.Array) -> jax.Array:
+def aggregate(values: jax.Array, how: str, rho: jax.Array | float) -> jax.Array:
     """Returns one value from the ensemble's, over axis 0: `mean - rho std` (17) for "lcb", "min" or "mean".
 
     The standard deviation is the population's; where all members agree it is 0 and so is its gradient.
@@ -39,6 +39,30 @@ def aggregate(values: jax.Array, how: str, rho: jax.Array) -> jax.Array:
     agreed = variance == 0
     std = jnp.where(agreed, 0.0, jnp.sqrt(jnp.where(agreed, 1.0, variance)))
     return values.mean(axis=0) - rho * std
+
+
+def value_of_draws(
+    network: Any,
+    params: Any,
+    observations: jax.Array,
+    actions: jax.Array,
+    maximum: bool,
+    how: str,
+    rho: jax.Array | float = 0.0,
+) -> jax.Array:
+    """Returns the value `[batch]` of states by draws of a policy: each member's mean over the draws, then `aggregate`.
+
+    Args:
+      network: one member of Q.
+      params: of the ensemble.
+      observations: `[batch, observation_dim]`.
+      actions: the draws, `[batch, draws, action_dim]`.
+      maximum: each member's maximum over the draws instead.
+      how: as in `aggregate`.
+      rho: likewise; of "lcb" alone.
+    """
+    values = ensembles.apply_frozen(network, params, observations[:, None], actions)
+    return aggregate(values.max(axis=-1) if maximum else values.mean(axis=-1), how, rho)
 
 
 def td_target(batch: Batch, discount: jax.Array, next_values: jax.Array) -> jax.Array:
@@ -86,5 +110,21 @@ def best_of(actions: jax.Array, values: jax.Array) -> jax.Array:
       actions: the candidates.
       values: `[..., candidates]`.
     """
-    best = jnp.argmax(values, axis=-1)[..., None, None]
-    return jnp.take_along_axis(actions, best, axis=-2)[..., 0, :]
+    return _pick(actions, jnp.argmax(values, axis=-1))
+
+
+def softmax_of(actions: jax.Array, values: jax.Array, key: jax.Array, temperature: jax.Array | float) -> jax.Array:
+    """Returns of the candidates one drawn with probability proportional to `exp(values / temperature)`, `[..., A]`.
+
+    Args:
+      actions: the candidates, `[..., candidates, A]`.
+      values: `[..., candidates]`.
+      key: PRNG key; observations draw independently.
+      temperature: in units of the values.
+    """
+    return _pick(actions, jax.random.categorical(key, values / temperature, axis=-1))
+
+
+def _pick(actions: jax.Array, which: jax.Array) -> jax.Array:
+    """Returns of `actions [..., candidates, A]` those with the indices `which [...]`, `[..., A]`."""
+    return jnp.take_along_axis(actions, which[..., None, None], axis=-2)[..., 0, :]

@@ -42,6 +42,30 @@ class Denoiser:
         return networks.noise_predictor(*sizes, self.actor_layer_norm, self.dtype)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OnlineDenoiser(Denoiser):
+    """A diffusion policy that acts by its parameters; the average, which targets draw from, moves seldom.
+
+    Diffusion-QL and DAC have it so.
+    """
+
+    actor_widths: tuple[int, ...] = widths((256,) * 3, "hidden layers of the noise predictor [released]")
+    average_interval: int = number(5, "updates between two steps of the actor's average [released]", least=1)
+    average_from: int = number(1_000, "updates before the actor's average begins to move [released]", least=0)
+
+    def average_rate(self, rate: jax.Array, step: jax.Array) -> jax.Array:
+        """Returns the rate of the actor's average in the update that follows `step` others: `rate`, mostly 0."""
+        return jnp.where((step >= self.average_from) & (step % self.average_interval == 0), rate, 0.0)
+
+
+def noised(static: Denoiser, actions: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Returns n `[batch]`, uniform on 1..N, noise z and `a^n ~ q(a^n | a)`, both `[batch, action_dim]`; all random."""
+    n_key, noise_key = jax.random.split(key)
+    n = jax.random.randint(n_key, actions.shape[:-1], 1, static.diffusion_steps + 1)
+    noise = jax.random.normal(noise_key, actions.shape)
+    return n, noise, diffusion.add_noise(static.schedule, actions, n, noise)
+
+
 def cloning_loss(params: Any, static: Denoiser, batch: Batch, key: jax.Array) -> jax.Array:
     """Returns `E || eps(a^n, n, s) - z ||^2`, the simplified (9), n uniform on 1..N: behavior cloning by diffusion.
 
@@ -51,10 +75,7 @@ def cloning_loss(params: Any, static: Denoiser, batch: Batch, key: jax.Array) ->
       batch: transitions; only observations and actions are read.
       key: PRNG key.
     """
-    n_key, noise_key = jax.random.split(key)
-    n = jax.random.randint(n_key, batch.rewards.shape, 1, static.diffusion_steps + 1)
-    noise = jax.random.normal(noise_key, batch.actions.shape)
-    noisy = diffusion.add_noise(static.schedule, batch.actions, n, noise)
+    n, noise, noisy = noised(static, batch.actions, key)
     predicted = static.noise_predictor.apply(params, batch.observations, noisy, n)
     return jnp.sum(jnp.square(predicted - noise), axis=-1).mean()
 

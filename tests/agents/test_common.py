@@ -66,6 +66,18 @@ def test_a_model_without_an_average_acts_by_its_parameters():
     assert moved.ema is None
 
 
+def test_an_online_model_acts_by_its_parameters_and_keeps_its_average():
+    model = common.create({"a": jnp.ones(3)}, 1.0, online=True)
+    moved = common.apply_gradients(model, {"a": jnp.full(3, 0.5)}, 1.0, 0.1, ema_rate=0.3)
+    np.testing.assert_allclose(moved.acting["a"], 0.9, rtol=1e-6)
+    np.testing.assert_allclose(moved.ema["a"], 0.97, rtol=1e-6)
+    still = common.apply_gradients(moved, {"a": jnp.full(3, 0.5)}, 1.0, 0.1, ema_rate=0.0)
+    np.testing.assert_array_equal(still.ema["a"], moved.ema["a"])
+    kept = common.only_acting(still)
+    assert kept.ema is None and kept.opt_state is None
+    np.testing.assert_array_equal(kept.acting["a"], still.params["a"])
+
+
 def test_only_what_policies_act_by_is_kept():
     averaged, plain = (
         common.create({"a": jnp.full(2, value)}, 1.0, average) for value, average in ((1, True), (2, False))

@@ -59,6 +59,26 @@ def test_the_best_candidate_is_taken_for_each_observation(shape):
         np.testing.assert_array_equal(best[index], np.float32(actions[index][values[index].argmax()]))
 
 
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+def test_candidates_are_drawn_by_the_softmax_of_their_values(temperature):
+    values, rows = jnp.array([0.0, 1.0, -0.5, 0.3]), 40_000
+    candidates = jnp.broadcast_to(jnp.eye(4), (rows, 4, 4))
+    drawn = critics.softmax_of(candidates, jnp.broadcast_to(values, (rows, 4)), jax.random.key(0), temperature)
+    expected = jax.nn.softmax(values / temperature)
+    # Five standard errors of a binomial share: one in a million draws of the seed exceeds them. The shares of the two
+    # temperatures differ by thirty and more.
+    error = np.sqrt(expected * (1 - expected) / rows)
+    assert (np.abs(drawn.mean(axis=0) - expected) < 5 * error).all()
+    assert set(np.unique(drawn)) == {0, 1}
+
+
+def test_a_cold_softmax_takes_the_best_for_each_observation():
+    rng = np.random.default_rng(0)
+    actions, values = jnp.asarray(rng.normal(size=(2, 3, 5, 2))), jnp.asarray(rng.normal(size=(2, 3, 5)))
+    drawn = critics.softmax_of(actions, values, jax.random.key(1), 1e-4)
+    np.testing.assert_array_equal(drawn, critics.best_of(actions, values))
+
+
 # Two members and actions 0, 1, 2, which are row numbers of a table.
 TABLE = {"table": jnp.array([[0.0, 1.0, 2.0], [0.0, 3.0, -5.0]])}
 
@@ -69,6 +89,19 @@ def table_q(params, observations, actions):
 
 def table_v(params, observations, noisy, n):
     return table_q(params, observations, noisy) + 10.0 * n[..., None]
+
+
+@pytest.mark.parametrize(
+    "maximum, how, expected",
+    [(False, "min", [0.5, -1]), (True, "min", [1, 2]), (False, "lcb", [0.75, -0.375]), (True, "lcb", [1.5, 2.25])],
+)
+def test_the_value_of_draws_by_hand(maximum, how, expected):
+    # Members' Q of the first state's draws 0, 1: (0, 1), (0, 3); of the second's 1, 2: (1, 2), (3, -5).
+    draws = jnp.array([[[0.0], [1.0]], [[1.0], [2.0]]])
+    inputs = (SimpleNamespace(apply=table_q), TABLE, jnp.zeros((2, 3)), draws)
+    # Means .5, 1.5 and 1.5, -1: deviations .5 and 1.25. Maxima 1, 3 and 2, 3: deviations 1 and .5. rho is a half.
+    found = critics.value_of_draws(*inputs, maximum, how, 0.5)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("work", [0, np.inf])
