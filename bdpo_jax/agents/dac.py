@@ -34,20 +34,20 @@ from bdpo_jax.agents.denoiser import OnlineDenoiser, draw, draw_paths, noised
 from bdpo_jax.settings import anything, number, read, read_traced, widths
 from bdpo_jax.types import Batch
 
-SMALLEST_ETA, LARGEST_ETA = 1e-3, 100.0  # of the dual variable [released]
+SMALLEST_ETA, LARGEST_ETA = 1e-3, 100.0  # of the dual variable [rel]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Static(OnlineDenoiser):
     """Sizes and switches: what changes shapes or control flow."""
 
-    actor_samples: int = number(10, "M, actions per state in targets [released]", least=1)
-    max_q_backup: bool = anything(False, "max instead of mean over the action samples at s'; antmaze True [released]")
+    actor_samples: int = number(10, "M, actions per state in targets [rel]", least=1)
+    max_q_backup: bool = anything(False, "max instead of mean over the action samples at s'; antmaze True [rel]")
     one_step: bool = anything(False, "every transition is terminal: no path is sampled at s'")
-    greedy_candidates: int = number(10, "actions drawn when acting, the one of highest Q is taken [released]", least=1)
-    value_widths: tuple[int, ...] = widths((256,) * 3, "hidden layers of each Q [released]")
-    ensemble_size: int = number(10, "K, members of Q [released]", least=1)
-    clip_norm: float = number(1.0, "global gradient norm, of actor and Q [released]", above=0)
+    greedy_candidates: int = number(10, "actions drawn when acting, the one of highest Q is taken [rel]", least=1)
+    value_widths: tuple[int, ...] = widths((256,) * 3, "hidden layers of each Q [rel]")
+    ensemble_size: int = number(10, "K, members of Q [rel]", least=1)
+    clip_norm: float = number(1.0, "global gradient norm, of actor and Q [rel]", above=0)
 
     @property
     def q_network(self) -> Any:
@@ -58,15 +58,15 @@ class Hyper(struct.PyTreeNode):
     """The numbers that one sweeps."""
 
     eta: jax.Array = number(
-        1.0, "weight of cloning, at the start; antmaze 0.1 [released]", least=SMALLEST_ETA, most=LARGEST_ETA
+        1.0, "weight of cloning, at the start; antmaze 0.1 [rel]", least=SMALLEST_ETA, most=LARGEST_ETA
     )
-    eta_lr: jax.Array = number(1e-3, "kappa, step of the dual ascent; antmaze 0: eta is fixed [released]", least=0)
+    eta_lr: jax.Array = number(1e-3, "kappa, step of the dual ascent; antmaze 0: eta is fixed [rel]", least=0)
     cloning_target: jax.Array = number(1.0, "b, cloning loss per dimension that eta aims at, per task", least=0)
     rho: jax.Array = number(1.0, "pessimism: standard deviations below the ensemble's mean, per task", least=0)
-    discount: jax.Array = number(0.99, "per environment step [released]", least=0, most=1)
-    actor_lr: jax.Array = number(3e-4, "Adam, cosine decay to 0 over the budget [released]", least=0)
-    value_lr: jax.Array = number(3e-4, "likewise, of Q; antmaze-large 1e-3 [released]", least=0)
-    ema_rate: jax.Array = number(0.005, "of both averages [released]", least=0, most=1)
+    discount: jax.Array = number(0.99, "per environment step [rel]", least=0, most=1)
+    actor_lr: jax.Array = number(3e-4, "Adam, cosine decay to 0 over the budget [rel]", least=0)
+    value_lr: jax.Array = number(3e-4, "likewise, of Q; antmaze-large 1e-3 [rel]", least=0)
+    ema_rate: jax.Array = number(0.005, "of both averages [rel]", least=0, most=1)
     decay_steps: jax.Array = number(0.0, "cosine horizon of both rates, updates; 0: train_steps", least=0)
 
 
@@ -74,7 +74,7 @@ class Hyper(struct.PyTreeNode):
 class Budget:
     """Updates."""
 
-    train_steps: int = number(2_000_000, "updates [released]", least=0, may_change=True)
+    train_steps: int = number(2_000_000, "updates [rel]", least=0, may_change=True)
 
 
 class State(struct.PyTreeNode):
@@ -106,24 +106,23 @@ def init(config: Any, key: jax.Array, observation_dim: int, action_dim: int) -> 
       observation_dim: width of the observations.
       action_dim: width of the actions.
     """
-    state = _init_models(read(Static, config, action_dim=action_dim), key, observation_dim)
     horizon = read(Hyper, config).decay_steps or max(read(Budget, config).train_steps, 1)
     hyper = read_traced(Hyper, config, decay_steps=horizon)
-    return state.replace(hyper=hyper, eta=jnp.copy(hyper.eta))
+    return _init_models(read(Static, config, action_dim=action_dim), key, observation_dim, hyper)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 2))
-def _init_models(static: Static, key: jax.Array, observation_dim: int) -> State:
+def _init_models(static: Static, key: jax.Array, observation_dim: int, hyper: Hyper) -> State:
     observations, actions = jnp.zeros((1, observation_dim)), jnp.zeros((1, static.action_dim))
     actor_key, q_key = jax.random.split(key)
     actor = static.noise_predictor.init(actor_key, observations, actions, jnp.ones((1,), jnp.int32))
     q = ensembles.init(static.q_network, q_key, static.ensemble_size, observations, actions)
     return State(
         step=jnp.int32(0),
-        eta=None,
+        eta=hyper.eta,
         actor=common.create(actor, static.clip_norm, online=True),
         q=common.create(q, static.clip_norm),
-        hyper=None,
+        hyper=hyper,
         static=static,
     )
 
@@ -222,9 +221,12 @@ def update(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
     return state.replace(step=state.step + 1), metrics | actor_metrics
 
 
-def act(state: State, observations: jax.Array, key: jax.Array) -> jax.Array:
-    """Returns of several draws the one of highest mean Qbar, `[..., action_dim]` for `[..., observation_dim]`."""
-    actions = draw(state.static, state.actor.acting, observations, key, state.static.greedy_candidates)
+def act(state: State, observations: jax.Array, key: jax.Array, candidates: int | None = None) -> jax.Array:
+    """Returns of several draws the one of highest mean Qbar, `[..., action_dim]` for `[..., observation_dim]`.
+
+    Without `candidates` these are `greedy_candidates`.
+    """
+    actions = draw(state.static, state.actor.acting, observations, key, candidates or state.static.greedy_candidates)
     return best_of(actions, q_values(state, observations[..., None, :], actions))
 
 
