@@ -40,13 +40,13 @@ from bdpo_jax.types import Batch
 class Static(OnlineDenoiser):
     """Sizes and switches: what changes shapes or control flow."""
 
-    posterior_variance: bool = anything(True, "reverse variance of the forward process's posterior [released]")
-    actor_samples: int = number(1, "draws at s', of which each member takes its maximum; Max-Q 10 [released]", least=1)
+    posterior_variance: bool = anything(True, "reverse variance of the forward process's posterior [rel]")
+    actor_samples: int = number(1, "draws at s', of which each member takes its maximum; Max-Q 10 [rel]", least=1)
     one_step: bool = anything(False, "every transition is terminal: no path is sampled at s'")
-    greedy_candidates: int = number(50, "actions drawn when acting, one of them chosen by Q [released]", least=1)
-    value_widths: tuple[int, ...] = widths((256,) * 3, "hidden layers of each Q [released]")
-    ensemble_size: int = number(2, "K, members of Q [released]", least=2)
-    clip_norm: float = number(9.0, "global gradient norm, of actor and Q, per task [released]", above=0)
+    greedy_candidates: int = number(50, "actions drawn when acting, one of them chosen by Q [rel]", least=1)
+    value_widths: tuple[int, ...] = widths((256,) * 3, "hidden layers of each Q [rel]")
+    ensemble_size: int = number(2, "K, members of Q [rel]", least=2)
+    clip_norm: float = number(9.0, "global gradient norm, of actor and Q, per task [rel]", above=0)
 
     @property
     def q_network(self) -> Any:
@@ -61,19 +61,19 @@ class Static(OnlineDenoiser):
 class Hyper(struct.PyTreeNode):
     """The numbers that one sweeps."""
 
-    eta: jax.Array = number(1.0, "weight of Q against cloning, per task [released]", least=0)
-    selection_temperature: jax.Array = number(1.0, "of the choice among candidates, units of Q [released]", above=0)
-    discount: jax.Array = number(0.99, "per environment step [released]", least=0, most=1)
-    actor_lr: jax.Array = number(3e-4, "Adam, constant; antmaze-medium-play 1e-3 [released]", least=0)
-    value_lr: jax.Array = number(3e-4, "Adam, constant [released]", least=0)
-    ema_rate: jax.Array = number(0.005, "of both averages [released]", least=0, most=1)
+    eta: jax.Array = number(1.0, "weight of Q against cloning, per task [rel]", least=0)
+    selection_temperature: jax.Array = number(1.0, "of the choice among candidates, units of Q [rel]", above=0)
+    discount: jax.Array = number(0.99, "per environment step [rel]", least=0, most=1)
+    actor_lr: jax.Array = number(3e-4, "Adam, constant; antmaze-medium-play 1e-3 [rel]", least=0)
+    value_lr: jax.Array = number(3e-4, "Adam, constant [rel]", least=0)
+    ema_rate: jax.Array = number(0.005, "of both averages [rel]", least=0, most=1)
 
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
     """Updates."""
 
-    train_steps: int = number(2_000_000, "updates; antmaze 1,000,000 [released]", least=0, may_change=True)
+    train_steps: int = number(2_000_000, "updates; antmaze 1,000,000 [rel]", least=0, may_change=True)
 
 
 class State(struct.PyTreeNode):
@@ -104,12 +104,12 @@ def init(config: Any, key: jax.Array, observation_dim: int, action_dim: int) -> 
       observation_dim: width of the observations.
       action_dim: width of the actions.
     """
-    state = _init_models(read(Static, config, action_dim=action_dim), key, observation_dim)
-    return state.replace(hyper=read_traced(Hyper, config))
+    static = read(Static, config, action_dim=action_dim)
+    return _init_models(static, key, observation_dim, read_traced(Hyper, config))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 2))
-def _init_models(static: Static, key: jax.Array, observation_dim: int) -> State:
+def _init_models(static: Static, key: jax.Array, observation_dim: int, hyper: Hyper) -> State:
     observations, actions = jnp.zeros((1, observation_dim)), jnp.zeros((1, static.action_dim))
     actor_key, q_key = jax.random.split(key)
     actor = static.noise_predictor.init(actor_key, observations, actions, jnp.ones((1,), jnp.int32))
@@ -118,7 +118,7 @@ def _init_models(static: Static, key: jax.Array, observation_dim: int) -> State:
         step=jnp.int32(0),
         actor=common.create(actor, static.clip_norm, online=True),
         q=common.create(q, static.q_clip_norm),
-        hyper=None,
+        hyper=hyper,
         static=static,
     )
 
@@ -175,10 +175,14 @@ def update(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
     return state.replace(step=state.step + 1, actor=actor), metrics
 
 
-def act(state: State, observations: jax.Array, key: jax.Array) -> jax.Array:
-    """Returns one of several draws, by the softmax of least Qbar, `[..., action_dim]` for `[..., observation_dim]`."""
+def act(state: State, observations: jax.Array, key: jax.Array, candidates: int | None = None) -> jax.Array:
+    """Returns one of several draws, by the softmax of least Qbar, `[..., action_dim]` for `[..., observation_dim]`.
+
+    Without `candidates` these are `greedy_candidates`.
+    """
     draw_key, choice_key = jax.random.split(key)
-    actions = draw(state.static, state.actor.acting, observations, draw_key, state.static.greedy_candidates)
+    candidates = candidates or state.static.greedy_candidates
+    actions = draw(state.static, state.actor.acting, observations, draw_key, candidates)
     values = ensembles.apply(state.static.q_network, state.q.acting, observations[..., None, :], actions).min(axis=0)
     return softmax_of(actions, values, choice_key, state.hyper.selection_temperature)
 
