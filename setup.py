@@ -17,7 +17,7 @@ setup(
     license="MIT",
     python_requires=">=3.10",
     packages=find_packages(include=["bdpo_jax", "bdpo_jax.*"]),
-    package_data={"bdpo_jax.data": ["d4rl_files.tsv"]},
+    package_data={"bdpo_jax": ["py.typed"], "bdpo_jax.data": ["d4rl_files.tsv"]},
     install_requires=[
         "absl-py",
         "chex",
@@ -64,7 +64,7 @@ setup(
         ],
         "minari": ["minari[hdf5,hf]", "imageio"],  # its environments are gymnasium's, which import imageio
         "ogbench": ["ogbench", "dm_control==1.0.20"],  # the last dm_control that admits mujoco 3.1.6
-        "test": ["hypothesis", "pytest", "pytest-xdist", "ruff"],
+        "test": ["hypothesis", "mypy", "pytest", "pytest-xdist", "ruff"],
         "tpu": ["jax[tpu]"],
         "wandb": ["wandb"],
     },

@@ -63,8 +63,9 @@ def variance_preserving(
 
 
 def _at(values: np.ndarray, n: jax.Array) -> jax.Array:
-    """`values[n]` with a trailing axis, to broadcast against actions."""
-    return jnp.asarray(values)[n][..., None]
+    """`values[n]`, to broadcast against actions: with a trailing axis, or a scalar where n is one."""
+    chosen = jnp.asarray(values)[n]
+    return chosen[..., None] if chosen.ndim else chosen
 
 
 def add_noise(schedule: NoiseSchedule, actions: jax.Array, n: jax.Array, noise: jax.Array) -> jax.Array:

@@ -84,9 +84,12 @@ class InputLayer(nn.Module):
         observations, actions, kernel, bias = (x.astype(self.dtype) for x in (observations, actions, kernel, bias))
         parts = jnp.split(kernel, np.cumsum(sizes)[:-1])
         result = observations @ parts[0] + actions @ parts[1]
+        # What has no axes of its own but the width gets them here: other missing axes would be a mistake.
+        single = (1,) * (result.ndim - 1) + (self.width,)
         if times is None:
-            return result + bias
-        return result + (times @ parts[2] + bias)[n]
+            return result + bias.reshape(single)
+        of_n = (times @ parts[2] + bias[None])[n]
+        return result + (of_n if of_n.ndim > 1 else of_n.reshape(single))
 
 
 class Network(nn.Module):

@@ -11,6 +11,8 @@ HOME.mkdir(exist_ok=True)
 os.environ["HOME"] = str(HOME)
 # What a run sets itself; here also for the tests of the core.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(HOME / ".cache" / "bdpo_jax"))
+# Arrays of different ranks are combined where a program says so, never by chance.
+os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 # Compilation is most of what the tests cost, and unoptimised code takes half of it.
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"

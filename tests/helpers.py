@@ -55,6 +55,7 @@ def make_batch(seed: int = 0, size: int = 8, observation_dim: int = 3, action_di
 def gaussian_noise(schedule, noisy, n, mean, variance):
     """The exact noise predictor of `N(mean, variance)`: minus `sqrt(1 - abar)` times its score at step n."""
     alpha_bar = jnp.asarray(schedule.alpha_bars)[n][..., None]
+    noisy, alpha_bar, mean, variance = jnp.broadcast_arrays(noisy, alpha_bar, mean, variance)
     marginal = alpha_bar * variance + 1 - alpha_bar
     return jnp.sqrt(1 - alpha_bar) * (noisy - jnp.sqrt(alpha_bar) * mean) / marginal
 

@@ -13,7 +13,8 @@ from bdpo_jax.agents import bdpo
 
 
 def distance_q(params, observations, actions):
-    return -jnp.square(actions - params["wish"]).sum(axis=-1, keepdims=True)
+    wish = jnp.broadcast_to(params["wish"], actions.shape)
+    return -jnp.square(actions - wish).sum(axis=-1, keepdims=True)
 
 
 def observed_noise(params, observations, noisy, n):

@@ -48,7 +48,8 @@ def initial():
 
 
 def linear_noise(params, observations, noisy, n):
-    return params["gain"] * noisy + observations @ params["kernel"] + params["shift"][n]
+    shift = jnp.broadcast_to(params["shift"][n], noisy.shape)
+    return params["gain"] * noisy + observations @ params["kernel"] + shift
 
 
 def linear_q(params, observations, actions):

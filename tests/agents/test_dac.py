@@ -24,7 +24,7 @@ class LinearStatic(dac.Static):
 
     @property
     def q_network(self):
-        return SimpleNamespace(apply=lambda params, s, a: (params["slope"] * a).sum(axis=-1, keepdims=True))
+        return SimpleNamespace(apply=lambda params, s, a: (a @ params["slope"])[..., None])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,8 +35,9 @@ class ShiftStatic(LinearStatic):
     def noise_predictor(self):
         def apply(params, observations, noisy, n):
             alpha_bar = jnp.asarray(self.schedule.alpha_bars)[n][..., None]
-            noise = (noisy - jnp.sqrt(alpha_bar) * jnp.float32(ACTION)) / jnp.sqrt(1 - alpha_bar)
-            return noise + params["shift"][n]
+            action = jnp.broadcast_to(jnp.float32(ACTION), noisy.shape)
+            noise = (noisy - jnp.sqrt(alpha_bar) * action) / jnp.sqrt(1 - alpha_bar)
+            return noise + jnp.broadcast_to(params["shift"][n], noisy.shape)
 
         return SimpleNamespace(apply=apply)
 

@@ -25,7 +25,7 @@ def table_v(params, observations, noisy, n):
 
 
 def shifted_noise(params, observations, noisy, n):
-    return jnp.zeros_like(noisy) + params["shift"][n][..., None]
+    return jnp.broadcast_to(params["shift"][n][..., None], noisy.shape)
 
 
 def observed_noise(params, observations, noisy, n):
@@ -108,7 +108,9 @@ def test_v_target_by_hand(monkeypatch, aggregation, value, ones):
     state = break_params(state, *params)
     monkeypatch.setattr(diffusion, "reverse_mean", lambda schedule, noisy, *_: jnp.ones_like(noisy))
     monkeypatch.setattr(
-        diffusion, "denoise", lambda schedule, noisy, n, predicted, noise, clip: jnp.array([[1.0], [2.0]]) + 0 * noise
+        diffusion,
+        "denoise",
+        lambda *inputs: jnp.broadcast_to(jnp.array([[1.0], [2.0]]), inputs[4].shape),  # of the noise
     )
     n = jnp.array([1, 1, 2, 3])
     target, penalty = bdpo.v_target(state, jnp.zeros((4, 1)), jnp.zeros((4, 1)), n, ones, jax.random.key(0))

@@ -47,11 +47,12 @@ class Optimum:
 def predict(params, observations, noisy, n):
     schedule = diffusion.variance_preserving(STEPS)  # the exact noise of a Gaussian knows no reverse variance
     exact = gaussian_noise(schedule, noisy, n, MEAN, VARIANCE)
-    return exact + params["shift"][n] + params["gain"][n][..., None] * noisy
+    shift, gain = (jnp.broadcast_to(x, noisy.shape) for x in (params["shift"][n], params["gain"][n][..., None]))
+    return exact + shift + gain * noisy
 
 
 def linear_q(params, observations, actions):
-    return (actions * params["slope"]).sum(axis=-1, keepdims=True)
+    return (actions @ params["slope"])[..., None]
 
 
 def linear_v(params, observations, noisy, n):
