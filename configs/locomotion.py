@@ -4,8 +4,9 @@ python launch.py --config=configs/locomotion.py:hopper-medium-v2               #
 python launch.py --config=configs/locomotion.py:hopper-medium-v2,paper         # Table 3 as printed
 python launch.py --config=configs/locomotion.py:hopper-medium-v2,quick         # laptop-sized
 
-Quick: 60,000 + 40,000 updates of 128x3 networks, 19 to 22 minutes on one core of an AMD EPYC (jax 0.10.2). On stand-in
-data, normalised scores of 20 episodes with 95% bootstrap intervals, seeds 0 and 1:
+Quick: 60,000 + 40,000 updates of 128x3 networks, 19 to 22 minutes on one core of an AMD EPYC (jax 0.10.2). Measured
+with version 0.1 (layer norm in noise predictors) on stand-in data, normalised scores of 20 episodes with 95%
+bootstrap intervals, seeds 0 and 1:
 
                           behavior model      its best of ten by Q   BDPO
   hopper-medium-replay    11.6 [6.4, 17.5]    66.7 [57.3, 77.0]      60.4 [52.0, 70.1]

@@ -62,7 +62,7 @@ def synthetic2d(
     canvas.points(left, data, c=data_energies, cmap=canvas.SCALE, norm=norm, **style)
     canvas.square(left, extent, "data, coloured by energy")
     canvas.points(middle, truth, color="#303030", **style)
-    canvas.square(middle, extent, "truth: data resampled with exp(Q / η)")
+    canvas.square(middle, extent, "truth: data resampled with exp(energy / temperature)")
     canvas.points(right, samples, color=canvas.END, **style)
     canvas.square(right, extent, "policy's samples", caption)
     canvas.colour_bar(rows[0], [left, middle, right], norm, "energy")
