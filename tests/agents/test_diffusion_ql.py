@@ -25,7 +25,7 @@ class TableStatic(diffusion_ql.Static):
     @property
     def noise_predictor(self):
         def apply(params, observations, noisy, n):
-            alpha_bar = jnp.asarray(self.schedule.alpha_bars)[n][..., None]
+            alpha_bar = jnp.broadcast_to(jnp.asarray(self.schedule.alpha_bars)[n][..., None], noisy.shape)
             return (noisy - jnp.sqrt(alpha_bar) * params["size"] * jnp.sign(noisy)) / jnp.sqrt(1 - alpha_bar)
 
         return SimpleNamespace(apply=apply)
@@ -44,14 +44,17 @@ class SmoothStatic(diffusion_ql.Static):
 
     @property
     def noise_predictor(self):
-        return SimpleNamespace(
-            apply=lambda params, s, noisy, n: params["gain"][n][..., None] * noisy + params["shift"][n]
-        )
+        def apply(params, s, noisy, n):
+            gain, shift = (jnp.broadcast_to(x, noisy.shape) for x in (params["gain"][n][..., None], params["shift"][n]))
+            return gain * noisy + shift
+
+        return SimpleNamespace(apply=apply)
 
     @property
     def q_network(self):
         def apply(params, s, a):
-            return params["offset"][..., None] - jnp.square(a - params["wish"]).sum(axis=-1, keepdims=True)
+            wish = jnp.broadcast_to(params["wish"], a.shape)
+            return params["offset"] - jnp.square(a - wish).sum(axis=-1, keepdims=True)
 
         return SimpleNamespace(apply=apply)
 
@@ -83,7 +86,7 @@ def smooth_state(**changes):
 def values_of(state, actions):
     """The members' values `[2, batch]` of actions `[batch, 2]`."""
     offset, wish = state.q.params["offset"], state.q.params["wish"]
-    return offset[:, None] - jnp.square(actions - wish[:, None]).sum(axis=-1)
+    return offset[:, None] - jnp.square(actions[None] - wish[:, None]).sum(axis=-1)
 
 
 @pytest.fixture
@@ -185,7 +188,7 @@ def test_the_critics_clip_is_that_of_the_members_sum():
 
         def total(params, batch=batch):
             values = jax.vmap(lambda p: network.apply(p, batch.observations, batch.actions)[:, 0])(params)
-            return jnp.square(values - batch.rewards).mean(axis=1).sum()
+            return jnp.square(values - batch.rewards[None]).mean(axis=1).sum()
 
         gradients = jax.grad(total)(params)
         norms.append(float(optax.global_norm(gradients)))
