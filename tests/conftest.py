@@ -29,3 +29,11 @@ def no_pictures():
         patch.setattr(plotting, "curves", lambda *_: None)
         patch.setattr(PointMass, "draw", lambda *_: None)
         yield
+
+
+LONG = ("test_devices.py", "test_runs.py", "test_contract.py", "test_envs.py")
+
+
+def pytest_collection_modifyitems(items):
+    """Begins with the longest files, so that no worker is left alone with one of them at the end."""
+    items.sort(key=lambda item: item.path.name not in LONG)
