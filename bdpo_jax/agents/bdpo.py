@@ -26,10 +26,10 @@ from bdpo_jax.agents.base import Metrics, Phase
 from bdpo_jax.agents.common import Model
 from bdpo_jax.agents.critics import aggregate, best_of, check_batch, regression, td_target, value_of_draws
 from bdpo_jax.agents.denoiser import Denoiser, cloning_loss, draw, draw_paths
-from bdpo_jax.agents.draws import noisy_actions
+from bdpo_jax.agents.draws import Visited, noisy_actions, visit
 from bdpo_jax.agents.regularized import Budget, Critics, Hyper, Samples, read_hyper, start_actor
 from bdpo_jax.errors import UserError
-from bdpo_jax.settings import anything, read
+from bdpo_jax.settings import anything, choice, number, read
 from bdpo_jax.types import Batch
 
 __all__ = ["Budget", "Hyper", "State", "Static", "init", "pretrain", "sample_actions", "update", "update_cycle"]
@@ -46,6 +46,10 @@ class Static(Denoiser, Critics, Samples):
 
     behavior_finetune: bool = anything(False, "one update of the behavior model after each of the actor ([rel] True)")
     stratified: bool = anything(True, "a fixed number of rows per n in the V and actor updates [ours]")
+    draw: str = choice("data", ("path",), "where V and the actor are trained: noised data, or the actor's own paths")
+    path_share: float = number(
+        1.0, "share of rows that draw='path' takes from paths; the rest is data", least=0, most=1
+    )
 
     @property
     def q_network(self) -> Any:
@@ -167,11 +171,16 @@ def pretrain(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics
     return start_actor(state), metrics
 
 
-def q_target(state: State, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
-    """Returns `y [batch]` of (12), (17): reward plus the discounted LCB of Q minus the path's penalty at s'."""
+def q_target(state: State, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics, Visited | None]:
+    """Returns `y [batch]` of (12), (17): reward plus the discounted LCB of Q minus the path's penalty at s'.
+
+    And metrics, and with `draw="path"` one of each row's paths: at s', where the target needs them, so that they cost
+    no evaluation of a network; at s if nothing follows s.
+    """
     static, hyper = state.static, state.hyper
     if static.one_step:
-        return batch.rewards, {}
+        visited = visit(static, state.actor.ema, batch, key) if static.draw == "path" else None
+        return batch.rewards, {}, visited
     observations = batch.next_observations[:, None]
 
     def predictor(params):
@@ -184,12 +193,16 @@ def q_target(state: State, batch: Batch, key: jax.Array) -> tuple[jax.Array, Met
         (batch.rewards.shape[0], static.actor_samples, static.action_dim),
         static.clip,
         reference=predictor(state.behavior.ema),
+        trajectory=static.draw == "path",
     )
     draws = (batch.next_observations, path.actions, static.max_q_backup)
     value = value_of_draws(static.q_network, state.q.ema, *draws, static.aggregation, hyper.rho)
     penalty = path.kl.mean(axis=-1)
     target = td_target(batch, hyper.discount, value - hyper.eta * penalty)
-    return target, {"path_penalty": penalty.mean()}
+    visited = None
+    if path.trajectory is not None:
+        visited = Visited(batch.next_observations, path.trajectory[:, :, 0], batch.terminals)
+    return target, {"path_penalty": penalty.mean()}, visited
 
 
 def continuation_value(
@@ -251,10 +264,10 @@ def update_critics(state: State, batch: Batch, key: jax.Array) -> tuple[State, M
     key = jax.random.fold_in(jax.random.fold_in(key, 1), state.step)
     path_key, row_key, step_key = jax.random.split(key, 3)
 
-    target, path_metrics = q_target(state, batch, path_key)
+    target, path_metrics, visited = q_target(state, batch, path_key)
     loss_q, q, q_gradients = regression(static.q_network, state.q.params, (batch.observations, batch.actions), target)
 
-    observations, noisy, n, weights, ones = noisy_actions(static, batch, row_key)
+    observations, noisy, n, weights, ones = noisy_actions(static, batch, row_key, visited)
     v_targets, penalty = v_target(state, observations, noisy, n, ones, step_key)
     loss_v, v, v_gradients = regression(static.v_network, state.v.params, (observations, noisy, n), v_targets, weights)
 
@@ -290,12 +303,15 @@ def actor_loss(params, state: State, observations, noisy, n, weights, ones, key)
 def update_actor(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
     """One update of the actor and its average, after `update_critics` of the same batch and key (15).
 
-    With `behavior_finetune` one of the behavior model follows, on the same batch.
+    With `draw="path"` it moves on paths of its average at the batch's observations, drawn here. With
+    `behavior_finetune` one update of the behavior model follows, on the same batch.
     """
     static, hyper = state.static, state.hyper
     key = jax.random.fold_in(jax.random.fold_in(key, 2), state.step)
     row_key, step_key, behavior_key = jax.random.split(key, 3)
-    inputs = noisy_actions(static, batch, row_key)
+    path_key = jax.random.fold_in(key, 3)
+    visited = visit(static, state.actor.ema, batch, path_key) if static.draw == "path" else None
+    inputs = noisy_actions(static, batch, row_key, visited)
     gradient = jax.value_and_grad(actor_loss, has_aux=True)
     (loss, metrics), gradients = gradient(state.actor.params, state, *inputs, step_key)
     actor = common.apply_gradients(

@@ -316,7 +316,7 @@ def test_the_behavior_model_s_step_has_noise_of_its_own(monkeypatch):
     seen = []
     monkeypatch.setattr(bdpo, "update_behavior", lambda state, batch, key: (state, seen.append(key) or {}))
     monkeypatch.setattr(
-        bdpo, "noisy_actions", lambda static, batch, key: seen.append(key) or noisy_actions(static, batch, key)
+        bdpo, "noisy_actions", lambda static, batch, key, _: seen.append(key) or noisy_actions(static, batch, key)
     )
     state, key = linear_state(behavior_finetune=True), jax.random.key(13)
     for function in (bdpo.update_actor, bdpo.update_critics, bdpo.pretrain_behavior):

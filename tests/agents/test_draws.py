@@ -8,7 +8,7 @@ import numpy as np
 from helpers import make_batch
 
 from bdpo_jax import diffusion
-from bdpo_jax.agents.draws import noisy_actions
+from bdpo_jax.agents.draws import Visited, noisy_actions, visit
 
 
 def test_stratified_rows_stay_whole_and_meet_every_n_alike():
@@ -40,3 +40,39 @@ def test_independent_rows_keep_their_places():
     np.testing.assert_array_equal(observations, batch.observations)
     assert noisy.shape == batch.actions.shape and set(np.asarray(n)) == {1, 2, 3}
     assert ones == 0 and (weights == 1).all()
+
+
+def test_rows_that_take_a_point_of_a_path_take_their_own_at_their_own_step():
+    size, steps = 400, 3
+    schedule = diffusion.variance_preserving(steps)
+    rows = jnp.arange(1.0, size + 1)
+    batch = make_batch(size=size, action_dim=1).replace(observations=-rows[:, None])
+    actions = rows[None, :, None] + 1e4 * jnp.arange(steps + 1.0)[:, None, None]  # the row, and 10,000 n
+    visited = Visited(rows[:, None], actions, (rows % 4 == 0).astype(jnp.float32))
+    for share, stratified in ((1.0, True), (1.0, False), (0.5, True)):
+        static = SimpleNamespace(schedule=schedule, diffusion_steps=steps, stratified=stratified, path_share=share)
+        observations, noisy, n, _, _ = noisy_actions(static, batch, jax.random.key(1), visited)
+        row = np.abs(observations[:, 0])
+        own = np.asarray(observations[:, 0] > 0)  # paths are at s' > 0, data at s < 0
+        np.testing.assert_array_equal(noisy[own, 0], row[own] + 1e4 * n[own])
+        assert (np.abs(noisy[~own]) < 10).all() and not own[row % 4 == 0].any()
+        # Of 300 rows with a path, a binomial share: four standard errors of .5; all of them at 1.
+        np.testing.assert_allclose(own[row % 4 != 0].mean(), share, atol=4 * np.sqrt(share * (1 - share) / 300))
+
+
+def test_a_path_has_the_moments_of_its_chain_and_not_of_noised_actions():
+    """A predictor that says 0 makes the chain a Gaussian recursion: a^{n-1} = a^n / sqrt(alpha_n) + sigma_n z."""
+    steps, size = 3, 20_000
+    schedule = diffusion.variance_preserving(steps)
+    predictor = SimpleNamespace(apply=lambda params, observations, noisy, n: params * noisy)
+    static = SimpleNamespace(schedule=schedule, noise_predictor=predictor, clip=None)
+    batch = make_batch(size=size, action_dim=1)
+    visited = jax.jit(lambda key: visit(static, 0.0, batch, key))(jax.random.key(2))
+    np.testing.assert_array_equal(visited.observations, batch.observations)
+    expected = 1.0
+    for n in range(steps, 0, -1):
+        # The standard error of a Gaussian's variance is sqrt(2 / size) of it; four of them.
+        np.testing.assert_allclose(visited.actions[n].var(), expected, rtol=4 * np.sqrt(2 / size))
+        expected = expected / schedule.alphas[n] + schedule.variances[n] * (n > 1)
+    noised = schedule.alpha_bars[1] * np.var(batch.actions) + 1 - schedule.alpha_bars[1]
+    assert visited.actions[1].var() > 2 * noised

@@ -72,7 +72,7 @@ def test_q_target_by_hand(monkeypatch, aggregation, max_q_backup, value):
     actions, penalty = jnp.array([[[1.0], [2.0]]] * 2), jnp.array([[0.2, 0.4], [0.2, 0.4]])
     monkeypatch.setattr(diffusion, "sample", lambda *args, **kwargs: diffusion.Path(actions, penalty, None))
     batch = make_batch(size=2, action_dim=1).replace(rewards=jnp.array([10.0, 20.0]), terminals=jnp.array([0.0, 1.0]))
-    target, metrics = bdpo.q_target(state, batch, jax.random.key(0))
+    target, metrics, _ = bdpo.q_target(state, batch, jax.random.key(0))
     # The mean penalty .3 costs eta = .1 times itself; after a terminal there is nothing.
     np.testing.assert_allclose(target, [10 + 0.5 * (value - 0.03), 20], rtol=1e-6)
     np.testing.assert_allclose(metrics["path_penalty"], 0.3, rtol=1e-6)
@@ -86,7 +86,7 @@ def test_q_target_asks_for_paths_of_the_target_actor_at_the_next_observations(mo
     )
     batch = make_batch(size=5, action_dim=1)
 
-    def sample(schedule, predict, key, shape, clip, reference):
+    def sample(schedule, predict, key, shape, clip, reference, trajectory):
         (policy, observations), (behavior, _) = predict(None, None), reference(None, None)
         assert (policy, behavior, shape, clip) == ("actor average", "behavior average", (5, 4, 1), 1.0)
         assert (observations == batch.next_observations[:, None]).all()
@@ -235,3 +235,39 @@ def test_a_one_step_task_never_reads_the_next_observations():
     # With paths they would reach the targets.
     state = state.replace(static=dataclasses.replace(state.static, one_step=False, predict=observed_noise))
     assert np.isnan(bdpo.q_target(state, batch, jax.random.key(0))[0]).any()
+
+
+def test_the_critics_paths_cost_no_evaluation_of_a_network():
+    """The jitted update has as many matrix products with either draw."""
+
+    def products(draw):
+        state = bdpo.init(config(draw=draw), jax.random.key(0), 3, 2)
+        return str(jax.make_jaxpr(bdpo.update_critics)(state, make_batch(size=12), jax.random.key(0))).count(
+            "dot_general"
+        )
+
+    assert products("path") == products("data") > 0
+
+
+@pytest.mark.parametrize("one_step", [False, True])
+def test_v_is_trained_on_paths_at_the_next_state_but_after_a_terminal(monkeypatch, one_step):
+    """At s itself where nothing follows it; terminals keep the data's action."""
+    seen = {}
+    settings = config(draw="path", one_step=one_step, diffusion_steps=2)
+    state = bdpo.init(settings, jax.random.key(0), 3, 2)
+
+    def record(static, batch, key, visited):
+        seen["visited"] = visited
+        return noisy_actions(static, batch, key, visited)
+
+    monkeypatch.setattr(bdpo, "noisy_actions", record)
+    batch = make_batch(size=12)
+    batch = batch.replace(terminals=jnp.zeros(12).at[3].set(1.0))
+    bdpo.update_critics(state, batch, jax.random.key(0))
+    visited = seen["visited"]
+    expected = batch.observations if one_step else batch.next_observations
+    np.testing.assert_array_equal(visited.observations, expected)
+    np.testing.assert_array_equal(visited.missing, jnp.zeros(12) if one_step else batch.terminals)
+    assert visited.actions.shape == (3, 12, 2)
+    bdpo.update_actor(state, batch, jax.random.key(0))
+    np.testing.assert_array_equal(seen["visited"].observations, batch.observations)
