@@ -5,9 +5,9 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-benchmarks/results}
 mkdir -p "$out"
-case=walker2d antmaze=antmaze seeds="1 5 10" limit=125 repeats=20 updates=20000
+case=walker2d antmaze=antmaze seeds="1 5 10" limit=95 repeats=20 updates=20000 chunk=200
 if [ -n "${QUICK:-}" ]; then
-  case=quick antmaze=quick seeds="1 2" repeats=2 updates=200
+  case=quick antmaze=quick seeds="1 2" repeats=2 updates=200 chunk=1
 fi
 failed=0
 
@@ -26,7 +26,8 @@ command -v nvidia-smi >/dev/null && nvidia-smi --query-gpu=name,driver_version,m
 for dtype in float32 bfloat16; do
   part "step-$dtype" "$limit" python benchmarks/step.py --case "$case" "$antmaze" --dtype "$dtype" --repeats "$repeats"
 done
-part scaling 150 python benchmarks/scaling.py --case "$case" --seeds $seeds --dtype float32 bfloat16
+part runtime 90 python benchmarks/runtime.py --out "$out/runtime" --sizes own --repeats 3 --updates "$chunk"
+part scaling 140 python benchmarks/scaling.py --case "$case" --seeds $seeds --dtype float32 bfloat16
 
 # One run as its user would start it, and how busy the device is meanwhile.
 rm -rf "$out/run"
@@ -35,7 +36,7 @@ if command -v nvidia-smi >/dev/null; then
   nvidia-smi --query-gpu=utilization.gpu,memory.used --format=csv,noheader,nounits --loop-ms=500 >"$out/busy.csv" &
   sampler=$!
 fi
-part run 130 python launch.py --config=configs/pointmass.py --workdir="$out/run" --config.pretrain_steps="$updates" \
+part run 110 python launch.py --config=configs/pointmass.py --workdir="$out/run" --config.pretrain_steps="$updates" \
   --config.train_steps="$updates" --config.log_every=1000 --config.evaluate_every=5000
 [ -n "$sampler" ] && kill "$sampler"
 exit $failed

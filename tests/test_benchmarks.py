@@ -1,5 +1,8 @@
 """The counts that the benchmarks compare with: against XLA's own, where it can count."""
 
+import json
+from types import SimpleNamespace
+
 import jax
 import pytest
 from helpers import config, make_batch, random_state
@@ -7,7 +10,7 @@ from helpers import config, make_batch, random_state
 from bdpo_jax import networks
 from bdpo_jax.agents import bdpo
 from bdpo_jax.settings import read
-from benchmarks import evaluation, scaling, step, work
+from benchmarks import evaluation, runtime, scaling, step, work
 
 
 def xla_flops(function, *arguments):
@@ -77,3 +80,46 @@ def test_the_scaling_benchmark_trains_all_seeds(together):
     settings = step._with(step.CASES["quick"][0](), actor_widths=(8,), value_widths=(8,), batch_size=8)
     seconds, spread, megabytes = scaling.measure(settings, 11, 3, 2, together, 1, 2)
     assert seconds > 0 and spread >= 0 and 0 < megabytes < 5
+
+
+@pytest.mark.parametrize("method", runtime.METHODS)
+def test_the_counted_evaluations_are_those_of_the_specified_table(method):
+    """At M = K = 10 (Diffusion-QL's own: 1 draw) and N = 5 and 6, in forward passes on a batch of rows."""
+    expected = {
+        "bdpo": {"value": (102, 122), "actor": (4, 4)},
+        "dac": {"value": (50, 60), "actor": (4, 4)},
+        "diffusion_ql": {"value": (5, 6), "actor": (18, 21)},
+    }[method]
+    for part, numbers in expected.items():
+        for steps, number in zip((5, 6), numbers, strict=True):
+            static = SimpleNamespace(actor_samples=1 if method == "diffusion_ql" else 10, diffusion_steps=steps)
+            assert runtime.counted(method, static)[part] == number
+
+
+def test_the_runtime_benchmark_times_each_part_and_draws(monkeypatch, capsys, tmp_path):
+    tiny = {"actor_widths": (8,), "value_widths": (8,), "ensemble_size": 2, "actor_samples": 2, "batch_size": 8}
+    make = runtime.make_state
+    monkeypatch.setattr(runtime, "METHODS", ("diffusion_ql",))
+    monkeypatch.setattr(runtime, "make_state", lambda method, steps, sizes: make(method, steps, sizes, **tiny))
+    monkeypatch.setattr(
+        "sys.argv", ["runtime.py", f"--out={tmp_path}", "--steps", "1", "2", "--repeats=1", "--sizes=own"]
+    )
+    runtime.main()
+    *lines, picture = capsys.readouterr().out.splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [row.get("part") for row in rows] == ["value", "actor"] * 2 + [None] * 2
+    assert all(row["ms"] > 0 for row in rows[:4]) and rows[5]["counted_per_step"] == 3
+    assert (tmp_path / "runtime.jsonl").read_text().splitlines() == lines
+    assert picture.endswith("runtime.png") and (tmp_path / "runtime.png").stat().st_size > 1000
+
+
+def test_a_part_alone_leaves_the_others_as_they_were():
+    """So that what belongs to them alone is not computed."""
+    state, batch = runtime.make_state("bdpo", 2, "own", actor_widths=(8,), value_widths=(8,), batch_size=8)
+    update, kept = runtime.subroutines("bdpo")["v"]
+    new = runtime.repeated(update, kept, batch, 2)(state)
+    assert differ(new.v, state.v) and not differ((new.q, new.actor), (state.q, state.actor))
+
+
+def differ(left, right):
+    return any(bool((a != b).any()) for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True))

@@ -145,6 +145,28 @@ def actor_loss(params: Any, state: State, batch: Batch, key: jax.Array) -> tuple
     return cloning - state.hyper.eta * guide, {"cloning_loss": cloning, "relative_q": guide}
 
 
+def update_critics(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
+    """One update of Q and its average; moves no counter and folds no key."""
+    static, hyper = state.static, state.hyper
+    target = q_target(state, batch, key)
+    inputs = (batch.observations, batch.actions)
+    loss, values, gradients = regression(static.q_network, state.q.params, inputs, target)
+    metrics = {"q_loss": loss, "q_grad_norm": optax.tree.norm(gradients), "q_mean": values.mean()}
+    q = common.apply_gradients(state.q, gradients, static.q_clip_norm, hyper.value_lr, hyper.ema_rate)
+    return state.replace(q=q), metrics
+
+
+def update_actor(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
+    """One update of the actor and its average; moves no counter and folds no key."""
+    static, hyper = state.static, state.hyper
+    gradient = jax.value_and_grad(actor_loss, has_aux=True)
+    (loss, parts), gradients = gradient(state.actor.params, state, batch, key)
+    rate = static.average_rate(hyper.ema_rate, state.step)
+    actor = common.apply_gradients(state.actor, gradients, static.clip_norm, hyper.actor_lr, rate)
+    metrics = {"actor_loss": loss, "actor_grad_norm": optax.tree.norm(gradients), **parts}
+    return state.replace(actor=actor), metrics
+
+
 def update(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
     """One update of Q and the actor, in this order.
 
@@ -157,22 +179,10 @@ def update(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
       The new state and scalar metrics.
     """
     check_batch(batch, state.static.action_dim)
-    static, hyper = state.static, state.hyper
-    target_key, actor_key = jax.random.split(jax.random.fold_in(key, state.step))
-
-    target = q_target(state, batch, target_key)
-    inputs = (batch.observations, batch.actions)
-    loss_q, values, gradients = regression(static.q_network, state.q.params, inputs, target)
-    metrics = {"q_loss": loss_q, "q_grad_norm": optax.tree.norm(gradients), "q_mean": values.mean()}
-    q = common.apply_gradients(state.q, gradients, static.q_clip_norm, hyper.value_lr, hyper.ema_rate)
-    state = state.replace(q=q)
-
-    gradient = jax.value_and_grad(actor_loss, has_aux=True)
-    (loss_actor, parts), gradients = gradient(state.actor.params, state, batch, actor_key)
-    metrics |= {"actor_loss": loss_actor, "actor_grad_norm": optax.tree.norm(gradients), **parts}
-    rate = static.average_rate(hyper.ema_rate, state.step)
-    actor = common.apply_gradients(state.actor, gradients, static.clip_norm, hyper.actor_lr, rate)
-    return state.replace(step=state.step + 1, actor=actor), metrics
+    critic_key, actor_key = jax.random.split(jax.random.fold_in(key, state.step))
+    state, metrics = update_critics(state, batch, critic_key)
+    state, actor_metrics = update_actor(state, batch, actor_key)
+    return state.replace(step=state.step + 1), metrics | actor_metrics
 
 
 def act(state: State, observations: jax.Array, key: jax.Array, candidates: int | None = None) -> jax.Array:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter, NullLocator
 
 from bdpo_jax.plotting import canvas
 
@@ -63,6 +64,52 @@ def curves(
         axes.spines[["top", "right"]].set_visible(False)
     if len(tables) > 1:
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=9)
+    canvas.save(figure, path)
+
+
+def lines_of(
+    path: str | os.PathLike,
+    title: str,
+    panels: Mapping[str, Mapping[str, Sequence[np.ndarray]]],
+    xlabel: str,
+    ylabel: str,
+    logarithmic: bool = False,
+) -> None:
+    """Lines side by side, such as the times of the paper's Figure 10.
+
+    Args:
+      path: PNG file, replaced at once.
+      title: of the picture.
+      panels: `{title: {label: (x, y)}}`. The part of a label before its comma has one colour everywhere, the part after
+        it one dash.
+      xlabel: of every panel.
+      ylabel: likewise.
+      logarithmic: both axes.
+    """
+    labels = list(dict.fromkeys(label for lines in panels.values() for label in lines))
+    names = list(dict.fromkeys(label.partition(", ")[0] for label in labels))
+    kinds = list(dict.fromkeys(label.partition(", ")[2] for label in labels))
+    colours, dashes = canvas.line_colours(len(names)), ("-", "--", ":", "-.")
+    figure = Figure(figsize=(4.6 * len(panels), 4.2), layout="constrained")
+    figure.suptitle(title, fontsize=12)
+    drawn = {}
+    for axes, (name, lines) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        for label, (x, y) in lines.items():
+            first, _, second = label.partition(", ")
+            style = {"color": colours[names.index(first)], "linestyle": dashes[kinds.index(second) % len(dashes)]}
+            (drawn[label],) = axes.plot(x, y, marker="o", markersize=3.5, linewidth=1.4, label=label, **style)
+        axes.set_title(name, fontsize=11)
+        axes.set(xlabel=xlabel, ylabel=ylabel)
+        if logarithmic:
+            axes.set(xscale="log", yscale="log")
+            ticks = sorted({float(value) for x, _ in lines.values() for value in x})
+            axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+            axes.xaxis.set_minor_locator(NullLocator())
+            for level in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+                level(LogFormatter(minor_thresholds=(2, 0.8)))  # numbers between the powers of ten, too
+        axes.grid(color="0.9")
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(list(drawn.values()), list(drawn), loc="outside lower center", ncols=3, fontsize=9)
     canvas.save(figure, path)
 
 
