@@ -19,7 +19,7 @@ LAYERS = (
     ("data", "envs", "evaluation"),
     ("tasks",),
     ("training",),
-    ("policy", "score"),
+    ("policy", "score", "export"),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
