@@ -9,9 +9,12 @@ import pytest
 from runs import SIZES, bdpo_config
 
 import bdpo_jax
-from bdpo_jax import plotting, settings, tasks, training
+from bdpo_jax import settings
+from bdpo_jax.agents import AGENTS
+from bdpo_jax.checkpoint import Checkpointer
 from bdpo_jax.errors import UserError
 from bdpo_jax.export import export, main
+from bdpo_jax.workdir import write_json
 from configs import pointmass
 
 pytest.importorskip("flatbuffers")
@@ -19,18 +22,27 @@ DOC = (Path(__file__).resolve().parents[1] / "docs" / "deploy.md").read_text()
 (LINES,) = re.findall(r"```python\n(.*?)```", DOC, re.DOTALL)
 
 
+def leaf(shape, rng):
+    """A leaf of a state, random where it holds numbers that are trained."""
+    if shape.dtype != np.float32:
+        return np.zeros(shape.shape, shape.dtype)
+    return rng.normal(size=shape.shape, scale=0.5).astype(np.float32)
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A run of BDPO, which draws, and one of IQL, which does not."""
+    """Directories as a run leaves them: of BDPO, which draws, and of IQL, which does not; with random parameters."""
     iql = pointmass.get_config("pointmass,iql")
-    settings.update(iql, {**SIZES, "actor_widths": (8,), "value_widths": (8,), "train_steps": 12})
+    settings.update(iql, {**SIZES, "actor_widths": (8,), "value_widths": (8,)})
     found = {}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plotting, "curves", lambda *_: None)
-        patch.setattr(tasks.PointMass, "draw", lambda *_: None)
-        for name, config in {"bdpo": bdpo_config(train_steps=12), "iql": iql}.items():
-            found[name] = tmp_path_factory.mktemp(name) / "run"
-            training.run(config, found[name])
+    for name, config in {"bdpo": bdpo_config(), "iql": iql}.items():
+        path = found[name] = tmp_path_factory.mktemp(name)
+        write_json(path / "config.json", config)
+        write_json(path / "sizes.json", {"observation_dim": 2, "action_dim": 2})
+        shapes = jax.eval_shape(lambda key, c=config: AGENTS[c.agent].init(c, key, 2, 2), jax.random.key(0))
+        rng = np.random.default_rng(0)
+        with Checkpointer(path / "checkpoints", 1) as checkpoints:
+            checkpoints.save(1, jax.tree.map(lambda shape, rng=rng: leaf(shape, rng), shapes), {})
     return found
 
 
