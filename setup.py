@@ -62,9 +62,10 @@ setup(
             "chex==0.1.90",
             "ml-collections==1.1.0",
         ],
+        "export": ["flatbuffers"],  # in which jax.export writes
         "minari": ["minari[hdf5,hf]", "imageio"],  # its environments are gymnasium's, which import imageio
         "ogbench": ["ogbench", "dm_control==1.0.20"],  # the last dm_control that admits mujoco 3.1.6
-        "test": ["hypothesis", "mypy", "pytest", "pytest-xdist", "ruff"],
+        "test": ["flatbuffers", "hypothesis", "mypy", "pytest", "pytest-xdist", "ruff"],
         "tpu": ["jax[tpu]"],
         "wandb": ["wandb"],
     },

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import export
 
 TURNS_FROM = 3e7  # multiply-adds of one member's forward pass, see `_take_turns`
 
@@ -25,7 +26,10 @@ def _take_turns(params: Any, rows: int) -> bool:
     """Whether the members run one after another: large ones on a CPU, `rows` inputs each.
 
     There a batched product over members runs at less than half the rate of a plain one, which small ones cannot reach.
+    Exported for any batch size, `rows` is no number, and they never do.
     """
+    if export.is_symbolic_dim(rows):
+        return False
     leaves = jax.tree.leaves(params)
     work = rows * sum(leaf.size for leaf in leaves) / len(leaves[0])
     return jax.default_backend() == "cpu" and work >= TURNS_FROM

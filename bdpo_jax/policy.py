@@ -3,9 +3,10 @@
 import functools
 import inspect
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -21,23 +22,25 @@ class DeployedPolicy(Protocol):
     def __call__(self, observations: npt.ArrayLike, key: jax.Array | None = None) -> np.ndarray: ...
 
 
-def load_policy(
-    workdir: str | Path, step: int | None = None, candidates: int | None = None, policy: str = "policy"
-) -> DeployedPolicy:
-    """Returns the policy of the run in `workdir`: `policy(observations, key=None) -> actions`, NumPy to NumPy.
+class Restored(NamedTuple):
+    """A trained policy before it is compiled.
 
-    Observations are `[observation_dim]` or `[batch, observation_dim]`. Without `key` the noise of the k-th call is a
-    function of the run's seed and k.
-
-    Args:
-      workdir: directory of a run; a run still going may be read too.
-      step: which kept checkpoint; None: the latest.
-      candidates: actions drawn, of which Q picks one; None: as in the run.
-      policy: "policy" (the algorithm's own), "behavior", or another of its `POLICIES`.
-
-    Raises:
-      UserError: there is no run, checkpoint or policy of that name, or it does not choose among candidates.
+    Attributes:
+      act: (observations `[..., observation_dim]`, key) -> actions `[..., action_dim]`, to be traced.
+      root: the run's key.
+      observation_dim, action_dim: widths.
     """
+
+    act: Callable[[jax.Array, jax.Array], jax.Array]
+    root: jax.Array
+    observation_dim: int
+    action_dim: int
+
+
+def restore_policy(
+    workdir: str | Path, step: int | None = None, candidates: int | None = None, policy: str = "policy"
+) -> Restored:
+    """Reads the policy of a run; arguments and errors are those of `load_policy`."""
     # Storage is imported only here: who imports the algorithms alone needs none of it.
     from bdpo_jax.checkpoint import Checkpointer
     from bdpo_jax.workdir import read_config
@@ -63,13 +66,34 @@ def load_policy(
     like = jax.eval_shape(lambda key: agent.init(config, key, sizes["observation_dim"], sizes["action_dim"]), root)
     with Checkpointer(workdir / "checkpoints", read_only=True) as checkpoints:
         state, _ = checkpoints.restore(like, step)
-    act = jax.jit(lambda observations, key: function(state, observations, key))
+    return Restored(lambda observations, key: function(state, observations, key), root, **sizes)
+
+
+def load_policy(
+    workdir: str | Path, step: int | None = None, candidates: int | None = None, policy: str = "policy"
+) -> DeployedPolicy:
+    """Returns the policy of the run in `workdir`: `policy(observations, key=None) -> actions`, NumPy to NumPy.
+
+    Observations are `[observation_dim]` or `[batch, observation_dim]`. Without `key` the noise of the k-th call is a
+    function of the run's seed and k.
+
+    Args:
+      workdir: directory of a run; a run still going may be read too.
+      step: which kept checkpoint; None: the latest.
+      candidates: actions drawn, of which Q picks one; None: as in the run.
+      policy: "policy" (the algorithm's own), "behavior", or another of its `POLICIES`.
+
+    Raises:
+      UserError: there is no run, checkpoint or policy of that name, or it does not choose among candidates.
+    """
+    restored = restore_policy(workdir, step, candidates, policy)
+    act = jax.jit(restored.act)
     calls = 0
 
     def deployed(observations: npt.ArrayLike, key: jax.Array | None = None) -> np.ndarray:
         nonlocal calls
         if key is None:
-            key = jax.random.fold_in(root, calls)
+            key = jax.random.fold_in(restored.root, calls)
             calls += 1
         return np.asarray(act(np.asarray(observations, np.float32), key))
 

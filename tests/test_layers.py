@@ -19,7 +19,8 @@ LAYERS = (
     ("data", "envs", "evaluation"),
     ("tasks",),
     ("training",),
-    ("policy", "score"),
+    ("policy", "score", "export"),
+    ("experiments",),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 

@@ -1,0 +1,80 @@
+"""The exported file acts as `load_policy` does, by the lines of docs/deploy.md."""
+
+import re
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from runs import SIZES, bdpo_config
+
+import bdpo_jax
+from bdpo_jax import settings
+from bdpo_jax.agents import AGENTS
+from bdpo_jax.checkpoint import Checkpointer
+from bdpo_jax.errors import UserError
+from bdpo_jax.export import export, main
+from bdpo_jax.workdir import write_json
+from configs import pointmass
+
+pytest.importorskip("flatbuffers")
+DOC = (Path(__file__).resolve().parents[1] / "docs" / "deploy.md").read_text()
+(LINES,) = re.findall(r"```python\n(.*?)```", DOC, re.DOTALL)
+
+
+def leaf(shape, rng):
+    """A leaf of a state, random where it holds numbers that are trained."""
+    if shape.dtype != np.float32:
+        return np.zeros(shape.shape, shape.dtype)
+    return rng.normal(size=shape.shape, scale=0.5).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Directories as a run leaves them: of BDPO, which draws, and of IQL, which does not; with random parameters."""
+    iql = pointmass.get_config("pointmass,iql")
+    settings.update(iql, {**SIZES, "actor_widths": (8,), "value_widths": (8,)})
+    found = {}
+    for name, config in {"bdpo": bdpo_config(), "iql": iql}.items():
+        path = found[name] = tmp_path_factory.mktemp(name)
+        write_json(path / "config.json", config)
+        write_json(path / "sizes.json", {"observation_dim": 2, "action_dim": 2})
+        shapes = jax.eval_shape(lambda key, c=config: AGENTS[c.agent].init(c, key, 2, 2), jax.random.key(0))
+        rng = np.random.default_rng(0)
+        with Checkpointer(path / "checkpoints", 1) as checkpoints:
+            checkpoints.save(1, jax.tree.map(lambda shape, rng=rng: leaf(shape, rng), shapes), {})
+    return found
+
+
+@pytest.mark.parametrize(("agent", "candidates"), [("bdpo", None), ("bdpo", 1), ("iql", None)])
+def test_the_file_acts_as_the_policy(trained, tmp_path, monkeypatch, agent, candidates):
+    monkeypatch.chdir(tmp_path)
+    text = export(trained[agent], "policy.bin", candidates=candidates, calls=3)
+    assert "median" in text and "99%" in text
+    names: dict = {}
+    exec(LINES, names)
+    policy = bdpo_jax.load_policy(trained[agent], candidates=candidates)
+    for size in (1, 5):
+        observations = np.random.default_rng(size).normal(size=(size, 2)).astype(np.float32)
+        key = jax.random.key(size)
+        actions = names["policy"](observations, jax.random.key_data(key))
+        # Two compilations of one function: they differ by rounding, of which five diffusion steps make a little more.
+        np.testing.assert_allclose(actions, policy(observations, key), atol=1e-5, rtol=0)
+    first, again, other = (
+        names["policy"](observations, jax.random.key_data(jax.random.key(seed))) for seed in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert (np.abs(first - other).max() > 1e-3) == (agent == "bdpo")
+
+
+def test_the_file_is_for_every_platform(trained, tmp_path):
+    export(trained["iql"], tmp_path / "policy.bin", calls=1)
+    assert jax.export.deserialize(bytearray((tmp_path / "policy.bin").read_bytes())).platforms == ("cpu", "cuda", "tpu")
+
+
+def test_a_mistake_is_one_sentence(trained, tmp_path):
+    with pytest.raises(UserError, match="iql has no policy 'behavior'"):
+        export(trained["iql"], tmp_path / "policy.bin", policy="behavior")
+    with pytest.raises(SystemExit, match="Error: .*holds no run"):
+        main([str(tmp_path)])
+    assert not list(tmp_path.iterdir())
