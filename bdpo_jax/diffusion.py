@@ -168,6 +168,7 @@ def sample(
     reference: Predict | None = None,
     solver: str = "ddpm",
     trajectory: bool = False,
+    clip_steps: float | None = None,
 ) -> Path:
     """Draws reverse paths `a^N ~ N(0, I), a^{n-1} ~ p(. | a^n)` (8).
 
@@ -180,6 +181,7 @@ def sample(
       reference: the behavior model's noise predictor; adds `sum_n l_n(a^n)` along the path (10).
       solver: "ddpm" (the chain of (8)) or "ddim" (deterministic given `a^N`; for pictures).
       trajectory: keep every `a^n`.
+      clip_steps: bound of every `a^{n-1}`, clean or noisy, or None.
 
     Returns:
       A `Path`.
@@ -199,6 +201,8 @@ def sample(
         else:
             noise = jax.random.normal(jax.random.fold_in(key, n), shape)
             new = denoise(schedule, noisy, n, predicted, noise, clip)
+        if clip_steps is not None:
+            new = jnp.clip(new, -clip_steps, clip_steps)
         return (new, penalty), (new if trajectory else None)
 
     carry = (prior, jnp.zeros(shape[:-1]))

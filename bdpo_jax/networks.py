@@ -171,3 +171,53 @@ class MLP(nn.Module):
             x = nn.LayerNorm(name=f"norm_{i}")(x) if self.layer_norm else x
             x = self.activation(x)
         return nn.Dense(self.outputs, kernel_init=kernel_init, name="output")(x)
+
+
+class FourierTimeNetwork(nn.Module):
+    """The features `[steps + 1, width]` of every diffusion step: learned frequencies, then dense, swish, dense.
+
+    The frequencies, `width / 4` of them, start as N(0, 0.2^2); of each there are a cosine and a sine.
+    """
+
+    steps: int
+    width: int
+
+    @nn.compact
+    def __call__(self) -> jax.Array:
+        frequencies = self.param("frequencies", nn.initializers.normal(0.2), (1, max(self.width // 4, 1)))
+        angles = 2 * np.pi * np.arange(self.steps + 1, dtype=np.float32)[:, None] * frequencies
+        x = jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
+        x = nn.swish(nn.Dense(self.width, kernel_init=kernel_init, name="hidden")(x))
+        return nn.Dense(self.width, kernel_init=kernel_init, name="output")(x)
+
+
+class ResidualNetwork(nn.Module):
+    """A residual network on `(s, a^n, n)` (IDQL's "LN-ResNet"): dense, blocks, swish, dense.
+
+    A block adds to its input x: dropout, layer norm, dense to 4 times the width, swish, dense back.
+
+    Attributes:
+      width: of what the blocks are added to.
+      blocks: how many.
+      outputs: width of the output.
+      steps: N.
+      dropout: share of a block's inputs that are 0; none where `apply` has no `rngs={"dropout": key}`.
+    """
+
+    width: int
+    blocks: int
+    outputs: int
+    steps: int
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(self, observations: jax.Array, actions: jax.Array, n: jax.Array | int) -> jax.Array:
+        """Returns `[..., outputs]`; arguments as of `Network`."""
+        times = FourierTimeNetwork(self.steps, self.width, name="time")()
+        x = InputLayer(self.width, name="input")(observations, actions, times, n)
+        for i in range(self.blocks):
+            y = nn.Dropout(self.dropout, deterministic=not self.has_rng("dropout"))(x)
+            y = nn.LayerNorm(name=f"norm_{i}")(y)
+            y = nn.swish(nn.Dense(4 * self.width, kernel_init=kernel_init, name=f"wide_{i}")(y))
+            x = x + nn.Dense(self.width, kernel_init=kernel_init, name=f"narrow_{i}")(y)
+        return nn.Dense(self.outputs, kernel_init=kernel_init, name="output")(nn.swish(x))

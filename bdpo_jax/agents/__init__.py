@@ -1,12 +1,13 @@
 """The algorithms by name; nothing else in the package names one."""
 
-from bdpo_jax.agents import bdpo, dac, deterministic, diffusion_ql, gaussian, iql
+from bdpo_jax.agents import bdpo, dac, deterministic, diffusion_ql, gaussian, idql, iql
 
 AGENTS = {
     "bdpo": bdpo,
     "dac": dac,
     "diffusion_ql": diffusion_ql,
     "iql": iql,
+    "idql": idql,
     "gaussian": gaussian,
     "deterministic": deterministic,
 }

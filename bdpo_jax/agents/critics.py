@@ -5,8 +5,11 @@ from typing import Any
 import chex
 import jax
 import jax.numpy as jnp
+import optax
 
 from bdpo_jax import ensembles
+from bdpo_jax.agents import common
+from bdpo_jax.agents.base import Metrics
 from bdpo_jax.types import Array, Batch
 
 
@@ -101,6 +104,46 @@ def expectile_loss(difference: jax.Array, expectile: jax.Array) -> jax.Array:
     Implicit Q-learning (Kostrikov et al., 2022), equation (5).
     """
     return jnp.abs(expectile - (difference < 0)) * jnp.square(difference)
+
+
+def advantages(state: Any, q_params: Any, v_params: Any, batch: Batch) -> jax.Array:
+    """Returns `u = min_k Q_k(s, a) - V(s)` of the batch's actions, `[batch]`.
+
+    Args:
+      state: with `static.q_network` and `static.v_network`.
+      q_params: of the ensemble, Q's parameters or their average.
+      v_params: of V.
+      batch: transitions.
+    """
+    q = ensembles.apply(state.static.q_network, q_params, batch.observations, batch.actions).min(axis=0)
+    return q - state.static.v_network.apply(v_params, batch.observations)[..., 0]
+
+
+def implicit_v_loss(v_params: Any, state: Any, q_params: Any, batch: Batch) -> jax.Array:
+    """Returns the expectile regression of V on Q in the data, `state.hyper.expectile`: IQL's (5)."""
+    return expectile_loss(advantages(state, q_params, v_params, batch), state.hyper.expectile).mean()
+
+
+def update_implicit_v(state: Any, q_params: Any, batch: Batch, rate: jax.Array) -> tuple[common.Model, Metrics]:
+    """Returns `state.v` after a step of `implicit_v_loss`, and metrics."""
+    loss, gradients = jax.value_and_grad(implicit_v_loss)(state.v.params, state, q_params, batch)
+    metrics = {"v_loss": loss, "v_grad_norm": optax.tree.norm(gradients)}
+    return common.apply_gradients(state.v, gradients, jnp.inf, rate), metrics
+
+
+def update_implicit_q(
+    state: Any, batch: Batch, rate: jax.Array, ema_rate: jax.Array | float
+) -> tuple[common.Model, Metrics]:
+    """Returns `state.q` after a step towards `r + gamma (1 - d) V(s')`, IQL's (6), its average moved, and metrics.
+
+    The loss is the mean over members, where the authors' of implicit Q-learning sum; Adam does not see the factor.
+    """
+    next_values = state.static.v_network.apply(state.v.params, batch.next_observations)[..., 0]
+    target = td_target(batch, state.hyper.discount, next_values)
+    inputs = (batch.observations, batch.actions)
+    loss, values, gradients = regression(state.static.q_network, state.q.params, inputs, target)
+    metrics = {"q_loss": loss, "q_grad_norm": optax.tree.norm(gradients), "q_mean": values.mean()}
+    return common.apply_gradients(state.q, gradients, jnp.inf, rate, ema_rate), metrics
 
 
 def best_of(actions: jax.Array, values: jax.Array) -> jax.Array:

@@ -37,6 +37,11 @@ class Denoiser:
         return self.action_bound if self.clip_denoised else None
 
     @property
+    def clip_steps(self) -> float | None:
+        """The bound of every noisy action of a path, if it has one."""
+        return None
+
+    @property
     def noise_predictor(self) -> Any:
         sizes = (self.actor_widths, self.action_dim, self.diffusion_steps)
         return networks.noise_predictor(*sizes, self.actor_layer_norm, self.dtype)
@@ -66,7 +71,7 @@ def noised(static: Denoiser, actions: jax.Array, key: jax.Array) -> tuple[jax.Ar
     return n, noise, diffusion.add_noise(static.schedule, actions, n, noise)
 
 
-def cloning_loss(params: Any, static: Denoiser, batch: Batch, key: jax.Array) -> jax.Array:
+def cloning_loss(params: Any, static: Denoiser, batch: Batch, key: jax.Array, **options: Any) -> jax.Array:
     """Returns `E || eps(a^n, n, s) - z ||^2`, the simplified (9), n uniform on 1..N: behavior cloning by diffusion.
 
     Args:
@@ -74,9 +79,10 @@ def cloning_loss(params: Any, static: Denoiser, batch: Batch, key: jax.Array) ->
       static: of the policy.
       batch: transitions; only observations and actions are read.
       key: PRNG key.
+      options: of the predictor's `apply`, such as the keys of its dropout.
     """
     n, noise, noisy = noised(static, batch.actions, key)
-    predicted = static.noise_predictor.apply(params, batch.observations, noisy, n)
+    predicted = static.noise_predictor.apply(params, batch.observations, noisy, n, **options)
     return jnp.sum(jnp.square(predicted - noise), axis=-1).mean()
 
 
@@ -101,6 +107,7 @@ def draw(
         (*observations.shape[:-1], candidates, static.action_dim),
         static.clip,
         solver=solver,
+        clip_steps=static.clip_steps,
     ).actions
 
 
@@ -114,6 +121,7 @@ def draw_paths(static: Denoiser, params: Any, observations: jax.Array, key: jax.
         static.clip,
         solver="ddim",
         trajectory=True,
+        clip_steps=static.clip_steps,
     )
     assert path.trajectory is not None
     return path.trajectory

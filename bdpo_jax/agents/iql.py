@@ -22,7 +22,7 @@ from bdpo_jax import ensembles, networks
 from bdpo_jax.agents import common
 from bdpo_jax.agents.base import Metrics, Phase
 from bdpo_jax.agents.common import Model
-from bdpo_jax.agents.critics import check_batch, expectile_loss, regression, td_target
+from bdpo_jax.agents.critics import advantages, check_batch, update_implicit_q, update_implicit_v
 from bdpo_jax.agents.gaussian_head import GaussianPolicy
 from bdpo_jax.settings import number, read, read_traced, widths
 from bdpo_jax.types import Batch
@@ -45,8 +45,11 @@ class Static:
         return GaussianPolicy(self.actor_widths, self.action_dim, self.action_bound)
 
     @property
-    def value_network(self) -> Any:
-        """A member of Q, on observations and actions, and V, on observations."""
+    def q_network(self) -> Any:
+        return networks.MLP(self.value_widths, 1)
+
+    @property
+    def v_network(self) -> Any:
         return networks.MLP(self.value_widths, 1)
 
 
@@ -108,8 +111,8 @@ def _init_models(static: Static, key: jax.Array, observation_dim: int, hyper: Hy
     observations, actions = jnp.zeros((1, observation_dim)), jnp.zeros((1, static.action_dim))
     actor_key, q_key, v_key = jax.random.split(key, 3)
     actor = static.policy_network.init(actor_key, observations)
-    q = ensembles.init(static.value_network, q_key, static.ensemble_size, observations, actions)
-    v = static.value_network.init(v_key, observations)
+    q = ensembles.init(static.q_network, q_key, static.ensemble_size, observations, actions)
+    v = static.v_network.init(v_key, observations)
     return State(
         step=jnp.int32(0),
         actor=common.create(actor, jnp.inf, average=False),
@@ -120,20 +123,9 @@ def _init_models(static: Static, key: jax.Array, observation_dim: int, hyper: Hy
     )
 
 
-def advantages(state: State, v_params: Any, batch: Batch) -> jax.Array:
-    """Returns `u = min_k Qbar_k(s, a) - V(s)`, `[batch]`."""
-    q = ensembles.apply(state.static.value_network, state.q.ema, batch.observations, batch.actions).min(axis=0)
-    return q - state.static.value_network.apply(v_params, batch.observations)[..., 0]
-
-
-def v_loss(v_params: Any, state: State, batch: Batch) -> jax.Array:
-    """Returns the expectile regression of V, (5)."""
-    return expectile_loss(advantages(state, v_params, batch), state.hyper.expectile).mean()
-
-
 def actor_loss(params: Any, state: State, batch: Batch) -> tuple[jax.Array, Metrics]:
     """Returns the weighted regression of the policy, (7), and the weights' mean."""
-    weights = jnp.exp(state.hyper.inverse_temperature * advantages(state, state.v.params, batch))
+    weights = jnp.exp(state.hyper.inverse_temperature * advantages(state, state.q.ema, state.v.params, batch))
     weights = jnp.minimum(weights, LARGEST_WEIGHT)
     log_prob = state.static.policy_network.apply(params, batch.observations).log_prob(batch.actions)
     return -(weights * log_prob).mean(), {"weight": weights.mean()}
@@ -151,24 +143,17 @@ def update(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
       The new state and scalar metrics.
     """
     check_batch(batch, state.static.action_dim)
-    static, hyper = state.static, state.hyper
-    loss_v, gradients = jax.value_and_grad(v_loss)(state.v.params, state, batch)
-    metrics = {"v_loss": loss_v, "v_grad_norm": optax.tree.norm(gradients)}
-    state = state.replace(v=common.apply_gradients(state.v, gradients, jnp.inf, hyper.value_lr))
+    hyper = state.hyper
+    v, metrics = update_implicit_v(state, state.q.ema, batch, hyper.value_lr)
+    state = state.replace(v=v)
 
     gradient = jax.value_and_grad(actor_loss, has_aux=True)
     (loss_actor, weights), gradients = gradient(state.actor.params, state, batch)
     metrics |= {"actor_loss": loss_actor, "actor_grad_norm": optax.tree.norm(gradients), **weights}
     actor = common.apply_gradients(state.actor, gradients, jnp.inf, hyper.actor_lr, decay_steps=hyper.decay_steps)
 
-    next_values = static.value_network.apply(state.v.params, batch.next_observations)[..., 0]
-    target = td_target(batch, hyper.discount, next_values)
-    inputs = (batch.observations, batch.actions)
-    loss_q, values, gradients = regression(static.value_network, state.q.params, inputs, target)
-    metrics |= {"q_loss": loss_q, "q_grad_norm": optax.tree.norm(gradients), "q_mean": values.mean()}
-    # The authors sum the members' losses; Adam does not see the factor.
-    q = common.apply_gradients(state.q, gradients, jnp.inf, hyper.value_lr, hyper.ema_rate)
-    return state.replace(step=state.step + 1, actor=actor, q=q), metrics
+    q, q_metrics = update_implicit_q(state, batch, hyper.value_lr, hyper.ema_rate)
+    return state.replace(step=state.step + 1, actor=actor, q=q), metrics | q_metrics
 
 
 def act(state: State, observations: jax.Array, key: jax.Array) -> jax.Array:
@@ -178,7 +163,7 @@ def act(state: State, observations: jax.Array, key: jax.Array) -> jax.Array:
 
 def q_values(state: State, observations: jax.Array, actions: jax.Array) -> jax.Array:
     """Returns the ensemble's mean of the averaged Q, `[...]`."""
-    return ensembles.apply(state.static.value_network, state.q.acting, observations, actions).mean(axis=0)
+    return ensembles.apply(state.static.q_network, state.q.acting, observations, actions).mean(axis=0)
 
 
 POLICIES = {"policy": act}
