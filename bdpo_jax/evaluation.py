@@ -44,6 +44,17 @@ class Episodes:
         """Fraction of the wall time that went to the policy."""
         return self.policy_seconds / (self.policy_seconds + self.env_seconds)
 
+    @property
+    def success(self) -> float | None:
+        """Share of the episodes that ended in success; None where an environment does not say so.
+
+        Environments call it `success` or, as gymnasium-robotics and its relatives do, `is_success`.
+        """
+        for key in ("success", "is_success"):
+            if all(key in info for info in self.infos):
+                return float(np.mean([float(np.asarray(info[key]).item()) for info in self.infos]))
+        return None
+
 
 def evaluate(
     policy: Callable[[np.ndarray, jax.Array], Array],

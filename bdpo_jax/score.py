@@ -8,8 +8,6 @@ import argparse
 import sys
 from types import SimpleNamespace
 
-import numpy as np
-
 from bdpo_jax import envs, evaluation, tasks
 from bdpo_jax.errors import UserError
 from bdpo_jax.policy import load_policy
@@ -41,8 +39,8 @@ def score(
     if scores is not None:
         low, high = evaluation.bootstrap_interval(scores)
         lines.append(f"normalized score {scores.mean():.1f}, 95% interval {low:.1f} to {high:.1f}")
-    if "success" in found.infos[0]:
-        lines.append(f"success {np.mean([float(info['success']) for info in found.infos]):.0%}")
+    if found.success is not None:
+        lines.append(f"success {found.success:.0%}")
     lines.append(
         f"mean length {found.lengths.mean():.0f}; {found.env_ms_per_step:.3f} ms per environment step, "
         f"{found.policy_share:.0%} of the time in the policy (compilation included)"

@@ -105,6 +105,49 @@ def test_the_cited_policy_steps_its_environment_in_the_environments_own_units():
     np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-6)
 
 
+class Boxed(gymnasium.Env):
+    """Tells the action that it was given."""
+
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (1,), np.float64)
+
+    def __init__(self, space):
+        self.action_space = space
+
+    def step(self, action):
+        return action, 0.0, False, False, {}
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_actions_are_mapped_in_float64_whatever_the_boxs_dtype(dtype):
+    """The sum of the bounds, 90,000, and their distance, 30,000, exceed what the smallest dtype holds, 65,504."""
+    space = gymnasium.spaces.Box(30_000, 60_000, (1,), dtype)
+    env = custom.unit_box(Boxed(space))
+    given = [env.step(np.array([action], np.float32))[0] for action in (-1, 0, 1)]
+    np.testing.assert_allclose(np.ravel(given), [30_000, 45_000, 60_000], rtol=1e-3)
+    back = custom.unit_actions(np.array([[30_000.0], [45_000.0], [60_000.0]], np.float32), space)
+    np.testing.assert_allclose(back, [[-1], [0], [1]], atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "dtype", "sentence"),
+    [
+        (0, 10, np.int64, "whole numbers"),
+        (0, 255, np.uint8, "whole numbers"),
+        (-3.4e38, 3.4e38, np.float32, "finite in name only"),
+        (-1e10, 1e10, np.float64, "finite in name only"),
+        (-65504, 65504, np.float16, "finite in name only"),
+        (1, 1 + 1e-6, np.float64, "narrower than float32"),
+        (0, np.inf, np.float32, "not a finite box"),
+    ],
+)
+def test_boxes_that_mean_nothing_are_refused(low, high, dtype, sentence):
+    space = gymnasium.spaces.Box(low, high, (1,), dtype)
+    with pytest.raises(UserError, match=sentence):
+        custom.unit_box(Boxed(space))
+    with pytest.raises(UserError, match=sentence):
+        custom.unit_actions(np.zeros((3, 1), np.float32), space)
+
+
 class Endless(gymnasium.Env):
     observation_space = gymnasium.spaces.Box(-1, 1, (3,))
     action_space = gymnasium.spaces.Box(-1, 1, (1,))

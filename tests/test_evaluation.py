@@ -1,5 +1,6 @@
 """Evaluation on environments whose returns are known by hand."""
 
+import dataclasses
 import warnings
 
 import gymnasium
@@ -10,7 +11,7 @@ import pytest
 
 from bdpo_jax import envs
 from bdpo_jax.errors import UserError
-from bdpo_jax.evaluation import bootstrap_interval, episode_seed, evaluate
+from bdpo_jax.evaluation import Episodes, bootstrap_interval, episode_seed, evaluate
 
 
 class Countdown(gymnasium.Env):
@@ -44,6 +45,15 @@ def test_returns_lengths_and_infos():
     np.testing.assert_allclose(episodes.returns, 0.1 * np.array(expected), rtol=1e-12)
     assert episodes.infos == [{"left": 0}] * 12
     assert episodes.policy_seconds > 0 and episodes.env_seconds > 0
+
+
+@pytest.mark.parametrize("key", ["success", "is_success"])
+def test_success_has_two_names(key):
+    found = Episodes(
+        np.zeros(4), np.ones(4, int), [{key: value} for value in (True, 0.0, np.array([1.0]), 1)], 1.0, 1.0
+    )
+    assert found.success == 0.75
+    assert dataclasses.replace(found, infos=[{key: 1}, {}]).success is None
 
 
 def test_the_policy_sees_one_fixed_batch_and_its_own_keys():

@@ -9,6 +9,9 @@ from bdpo_jax.data import d4rl, files
 from bdpo_jax.data.dataset import Dataset, check
 from bdpo_jax.errors import UserError
 
+WIDEST_BOX = 1e8  # bounds of actions from here on stand for "no bounds"
+NARROWEST_BOX = 1e-5  # of the bounds' size: a hundred steps of float32
+
 
 def load(path: str, reward_scaling: str | float = "auto", action_space: gymnasium.Space | None = None) -> Dataset:
     """The transitions of an HDF5 or npz file, actions mapped to the box [-1, 1] and clipped to +-(1 - 1e-5).
@@ -48,7 +51,7 @@ def environment(name: str) -> Callable[[], gymnasium.Env] | None:
     """A function that makes the environment `name` with actions in [-1, 1]; None where the name is empty.
 
     Raises:
-      UserError: it cannot be made, has no step limit, or its action space is not a finite box of one axis.
+      UserError: it cannot be made, has no step limit, or its action space is no finite box of real numbers of one axis.
     """
     if not name:
         return None
@@ -70,7 +73,7 @@ def unit_box(env: gymnasium.Env) -> gymnasium.Env:
     """The environment with flat observations and with actions in [-1, 1].
 
     Raises:
-      UserError: its action space is not a finite box of one axis.
+      UserError: its action space is no finite box of real numbers of one axis.
     """
     observed = env.observation_space
     if not isinstance(observed, gymnasium.spaces.Box) or len(observed.shape) != 1:
@@ -78,27 +81,51 @@ def unit_box(env: gymnasium.Env) -> gymnasium.Env:
     space = _finite_box(env.action_space)
     if np.all(space.low == -1) and np.all(space.high == 1):
         return env
-    return gymnasium.wrappers.RescaleAction(env, np.float32(-1), np.float32(1))
+    low, high, dtype = space.low.astype(np.float64), space.high.astype(np.float64), space.dtype
+    unit = gymnasium.spaces.Box(-1.0, 1.0, space.shape, np.float32)
+
+    def own_units(action):
+        mapped = (high + low) / 2 + np.asarray(action, np.float64) * (high - low) / 2
+        return np.clip(mapped, low, high).astype(dtype)  # rounding, too, stays in the box
+
+    return gymnasium.wrappers.TransformAction(env, own_units, unit)
 
 
 def unit_actions(actions: np.ndarray, space: gymnasium.Space | None) -> np.ndarray:
     """Actions `[rows, A]` of a box, mapped to [-1, 1].
 
     Raises:
-      UserError: the space is not a finite box of one axis.
+      UserError: the space is no finite box of real numbers of one axis.
     """
     if space is None:
         return actions
     box = _finite_box(space)
     if actions.shape[1:] != box.shape:
         return actions  # of another task, which the check of the task finds and names
-    center, half = (box.high + box.low) / 2, (box.high - box.low) / 2
+    low, high = box.low.astype(np.float64), box.high.astype(np.float64)
+    center, half = (high + low) / 2, (high - low) / 2
     return ((actions - center) / half).astype(np.float32)
 
 
 def _finite_box(space: gymnasium.Space) -> gymnasium.spaces.Box:
-    if isinstance(space, gymnasium.spaces.Box) and len(space.shape) == 1:
-        low, high = space.low, space.high
-        if np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all():
-            return space
-    raise UserError(f"The action space {space} is not a finite box of one axis, which this method needs.")
+    if not (
+        isinstance(space, gymnasium.spaces.Box)
+        and len(space.shape) == 1
+        and np.isfinite(space.low).all()
+        and np.isfinite(space.high).all()
+        and (space.low < space.high).all()
+    ):
+        raise UserError(f"The action space {space} is not a finite box of one axis, which this method needs.")
+    if not np.issubdtype(space.dtype, np.floating):
+        raise UserError(f"The action space {space} holds whole numbers; this method needs a box of real ones.")
+    low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+    widest = min(WIDEST_BOX, float(np.finfo(space.dtype).max))
+    largest = np.maximum(np.abs(low), np.abs(high))
+    if (largest >= widest).any():
+        raise UserError(
+            f"The action space {space} is finite in name only (bounds of {largest.max():g}): give the environment the "
+            "bounds that its actions really have."
+        )
+    if (high - low < NARROWEST_BOX * largest).any():
+        raise UserError(f"The action space {space} is narrower than float32 can tell apart: give it wider bounds.")
+    return space

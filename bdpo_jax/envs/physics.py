@@ -5,6 +5,7 @@ Up to 2.1.1 MuJoCo took the mass and inertia of a capsule as those of a cylinder
 here: MuJoCo computes them from a twin of the model in which every capsule is that cylinder.
 """
 
+import copy
 import ctypes.util
 import functools
 import os
@@ -94,7 +95,7 @@ class MujocoEnv(gymnasium.Env):
     """Stepping, seeding and pictures; a robot adds its model, reward, observation and start.
 
     Deliberately leaner than gymnasium's class of that name: no contact forces are computed after a step, and
-    nothing is imported for windows.
+    nothing is imported for windows. A pickle or a deep copy goes on exactly as the original would.
 
     Args:
       model: an `MjModel`.
@@ -117,6 +118,20 @@ class MujocoEnv(gymnasium.Env):
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (observation_dim,), np.float64)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (model.nu,), np.float32)
         self._renderer: Any = None  # a `mujoco.Renderer`, once there was a picture
+
+    def __getstate__(self):
+        # Neither a module nor a renderer can be copied; both are found again.
+        return vars(self) | {"_mujoco": None, "_renderer": None}
+
+    def __setstate__(self, state):
+        vars(self).update(state, _mujoco=import_mujoco())
+
+    def __deepcopy__(self, memo):
+        memo[id(self.model)] = self.model  # never written to, so copies share it
+        twin = type(self).__new__(type(self))
+        memo[id(self)] = twin
+        twin.__setstate__(copy.deepcopy(self.__getstate__(), memo))
+        return twin
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)

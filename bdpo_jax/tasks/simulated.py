@@ -1,6 +1,7 @@
 """Tasks whose policies are scored by episodes in a simulation: D4RL's, Minari's, OGBench's, and files of one's own."""
 
 import copy
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -92,8 +93,8 @@ class Simulated:
             "returns": found.returns,
             "lengths": found.lengths,
         }
-        if all("success" in info for info in found.infos):
-            scores["success"] = np.mean([float(info["success"]) for info in found.infos])
+        if found.success is not None:
+            scores["success"] = found.success
         normalized = self.normalize(self.config, found.returns)
         if normalized is not None:
             scores["normalized_score"] = {"mean": normalized.mean(), "std": normalized.std()}
@@ -134,7 +135,7 @@ class Simulated:
 def task_environment(config) -> Callable[[], gymnasium.Env]:
     """Returns a function that makes the environment of a task of ours."""
     envs.max_episode_steps(config.task)  # an unknown task is an error here
-    return lambda: envs.make(config.task, config.backend)
+    return functools.partial(envs.make, config.task, config.backend)
 
 
 class D4RL(Simulated):
