@@ -128,8 +128,12 @@ class Run:
         if extra["dataset"] != self._fingerprint:
             raise UserError(f"The dataset has changed since the run in {self.path} began: use another --workdir.")
         scored, file = extra["scored"], self.path / SCORES_FILE
-        latest = json.loads(file.read_text()) if file.exists() else scored
-        if scored["step"] < latest["step"] <= done:
+        try:
+            latest = json.loads(file.read_text()) if file.exists() else scored
+            later = scored["step"] < latest["step"] <= done
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{file} is damaged ({error}): delete it and run the same command again.") from error
+        if later:
             scored = latest
         unfinished = self._scores.stored(state, scored, done)
         return Restored([np.asarray(leaf) for leaf in jax.tree.leaves(saved)], extra["seconds"], scored, unfinished)

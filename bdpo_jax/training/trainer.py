@@ -48,7 +48,7 @@ def run(config, workdir: str | Path, observer: Observer = lambda *_: None) -> di
       NonFinite: a number became NaN or infinite; the state is saved apart. Of a group, after the others' end.
     """
     options.check(config)
-    configs, path = sweep.expand(config), Path(workdir)
+    configs, path = sweep.expand(config), Path(workdir).expanduser()
     for one in configs.values():
         options.check(one)
     schedule = _schedule(next(iter(configs.values())))
@@ -56,7 +56,9 @@ def run(config, workdir: str | Path, observer: Observer = lambda *_: None) -> di
         flags, flag = os.environ.get("XLA_FLAGS", ""), "--xla_gpu_deterministic_ops=true"
         os.environ["XLA_FLAGS"] = flags if flag in flags else f"{flags} {flag}"
     if config.compilation_cache:
-        jax.config.update("jax_compilation_cache_dir", str(Path(config.compilation_cache).expanduser()))
+        with contextlib.suppress(RuntimeError):  # nobody's home: nothing is kept
+            jax.config.update("jax_compilation_cache_dir", str(Path(config.compilation_cache).expanduser()))
+    devices.require()
     task = tasks.make(next(iter(configs.values())))
     with StopSignals() as signals, contextlib.ExitStack() as stack:
         held: list[Workdir] = []

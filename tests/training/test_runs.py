@@ -416,6 +416,27 @@ def test_what_the_other_settings_were_made_for_cannot_be_changed_alone(tmp_path,
         training.run(bdpo_config(**{key: value}), tmp_path)
 
 
+def test_a_missing_accelerator_is_one_sentence(tmp_path, monkeypatch):
+    def devices_of_jax():
+        raise RuntimeError("Unknown backend cuda\nmore")
+
+    monkeypatch.setattr(jax, "devices", devices_of_jax)
+    with pytest.raises(UserError, match="^JAX finds no device .*Unknown backend cuda.: install") as error:
+        devices.require()
+    assert "\n" not in str(error.value)
+
+
+def test_a_damaged_scores_file_is_one_sentence(tmp_path):
+    with pytest.raises(Stopped):
+        training.run(toy_config(), tmp_path, stop_at(15))
+    for content in ("broken", "[1]", "{}"):
+        (tmp_path / "scores.json").write_text(content)
+        with pytest.raises(UserError, match=r"scores\.json is damaged .*delete it"):
+            training.run(toy_config(), tmp_path)
+    (tmp_path / "scores.json").unlink()
+    assert training.run(toy_config(), tmp_path)["step"] == TRAINED
+
+
 def test_swept_values_that_make_no_sense_are_named(tmp_path):
     for values, sentence in (
         ((0.1, 0.1), r"config\.sweep\.eta is \(0\.1, 0\.1\)"),
