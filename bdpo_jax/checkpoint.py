@@ -1,9 +1,11 @@
 """Checkpoints: whole or absent, written in the background, restored bit for bit."""
 
 import errno
+import json
 import logging
 import os
 import shutil
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from bdpo_jax.errors import UserError
+from bdpo_jax.errors import Damaged, UserError
 from bdpo_jax.workdir import plain, writing
 
 
@@ -64,6 +66,15 @@ def _like(value: np.ndarray, leaf):
     if isinstance(leaf, np.ndarray):
         return value
     return value.dtype.type(value) if isinstance(leaf, np.generic) else type(leaf)(value)
+
+
+def _checksum(array: np.ndarray) -> int:
+    """CRC-32 of an array's bytes, which any single flipped bit changes."""
+    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+
+
+def _checksum_of_record(record: dict) -> int:
+    return zlib.crc32(json.dumps({**record, "checksum": 0}, sort_keys=True).encode())
 
 
 def _compare(saved: dict[str, list], expected: dict[str, tuple], where: str) -> None:
@@ -138,7 +149,9 @@ class Checkpointer:
             raise ValueError(f"step {step} comes after a checkpoint of step {latest}: steps only grow")
         signature = {name: _shape_and_dtype(leaf) for name, leaf in _named_leaves(state).items()}
         leaves = {name: leaf for name, leaf in _on_host(state).items() if leaf.size}
-        record = plain({"leaves": signature, "extra": extra or {}})
+        checksums = {name: _checksum(leaf) for name, leaf in leaves.items()}
+        record = plain({"leaves": signature, "checksums": checksums, "extra": extra or {}})
+        record["checksum"] = _checksum_of_record(record)
         with writing(self.directory / str(step), latest):
             # Found out by its threads, a full disk fills the screen with their tracebacks.
             if shutil.disk_usage(self.directory).free < sum(leaf.nbytes for leaf in leaves.values()):
@@ -176,6 +189,7 @@ class Checkpointer:
 
         Raises:
           UserError: no such checkpoint, or structure, shapes or dtypes differ from `like`.
+          Damaged: it cannot be read, or a checksum is not that of what was saved.
         """
         latest = self.latest_step()
         step = latest if step is None else step
@@ -184,24 +198,34 @@ class Checkpointer:
             wanted = "" if step is None else f" of step {step}"
             raise UserError(f"{self.directory} holds no checkpoint{wanted} (kept: {kept})")
         record = self._read(step, "extra", ocp.args.JsonRestore())
+        if record.get("checksum") != _checksum_of_record(record):
+            raise self._damaged(step, "the checksum of its record differs")
         named = _named_leaves(like)
         expected = {name: _shape_and_dtype(leaf) for name, leaf in named.items()}
         _compare(record["leaves"], expected, f"the checkpoint at {self.directory / str(step)}")
         empty = {name: np.empty(shape, jnp.dtype(dtype)) for name, (shape, dtype) in expected.items()}
         stored = {name: array for name, array in empty.items() if array.size}
         values = self._read(step, "state", ocp.args.StandardRestore(stored))
+        wrong = [name for name, value in values.items() if _checksum(np.asarray(value)) != record["checksums"][name]]
+        if wrong:
+            raise self._damaged(step, f"the checksum of {wrong[0]} differs")
         leaves = [_like(values.get(name, empty[name]), leaf) for name, leaf in named.items()]
         return jax.tree.unflatten(jax.tree.structure(like), leaves), record["extra"]
 
     def _read(self, step: int, item: str, how):
         try:
-            return self._manager.restore(step, args=ocp.args.Composite(**{item: how}))[item]
-        except (KeyError, ValueError, OSError) as error:
-            where = self.directory / str(step)
-            raise UserError(
-                f"the checkpoint at {where} cannot be read ({str(error).splitlines()[0][:200]}): "
-                "delete this directory to go back to the one before it"
-            ) from error
+            with writing(self.directory / str(step)):  # too many open files or a missing permission is no damage
+                return self._manager.restore(step, args=ocp.args.Composite(**{item: how}))[item]
+        except UserError:
+            raise
+        except Exception as error:  # noqa: BLE001 (what damage does to a decoder is anybody's guess)
+            raise self._damaged(step, " ".join(str(error).split())[:200]) from error
+
+    def _damaged(self, step: int, why: str) -> Damaged:
+        return Damaged(
+            f"the checkpoint at {self.directory / str(step)} cannot be read ({why}): "
+            "delete this directory to go back to the one before it"
+        )
 
     def wait(self) -> None:
         """Returns when the save under way is complete.

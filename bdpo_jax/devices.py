@@ -1,12 +1,13 @@
 """Devices and processes: one mesh over all of them, runs first and then the batch; the first process writes."""
 
+import contextlib
 import inspect
 import math
 import os
 import pickle
 import sys
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, TextIO, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -45,6 +46,18 @@ def join(coordinator: str | None = None, processes: int | None = None, process: 
         raise UserError(
             f"The processes of the job did not find each other ({str(error).splitlines()[0][:200]}): give "
             "--coordinator=HOST:PORT, --processes and --process, or leave --distributed out for a single one."
+        ) from error
+
+
+def require() -> None:
+    """Raises a `UserError` where JAX finds no device of the kind that `JAX_PLATFORMS` names."""
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        found = str(error).splitlines()[:1]
+        raise UserError(
+            f"JAX finds no device (JAX_PLATFORMS is {os.environ.get('JAX_PLATFORMS', '')!r}{', ' if found else ''}"
+            f"{''.join(found)[:200]}): install the extra for it, cuda12 or tpu, or unset JAX_PLATFORMS."
         ) from error
 
 
@@ -124,9 +137,26 @@ def is_first() -> bool:
 
 
 def say(text: str, **options) -> None:
-    """Prints once for the job."""
+    """Prints once for the job; a reader that is gone is no error."""
     if is_first():
-        print(text, flush=True, **options)
+        file = options.pop("file", sys.stdout)
+        with courtesy(file):
+            print(text, file=file, flush=True, **options)
+
+
+@contextlib.contextmanager
+def courtesy(stream: TextIO | None) -> Iterator[None]:
+    """Writing within the block is a courtesy: where it fails (a closed pipe, a lost terminal), work goes on.
+
+    What is written to `stream` after a failure goes nowhere, also when the interpreter flushes it at its end.
+    """
+    try:
+        yield
+    except OSError:
+        with contextlib.suppress(AttributeError, OSError):  # no file behind it
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())  # type: ignore[union-attr]
+            os.close(nowhere)
 
 
 def leave(text: str) -> None:

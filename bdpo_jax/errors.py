@@ -7,6 +7,10 @@ class UserError(ValueError):
     """Something the user can mend; the message is one sentence: what is wrong, where, what to do."""
 
 
+class Damaged(UserError):
+    """A checkpoint cannot be read, or is not what was written; the one before it may be."""
+
+
 class NonFinite(Exception):
     """A number of a run became NaN or infinite."""
 

@@ -13,6 +13,7 @@ from typing import Protocol, TextIO
 import jax
 from tqdm import tqdm
 
+from bdpo_jax.devices import courtesy
 from bdpo_jax.errors import UserError
 from bdpo_jax.workdir import replacing, writing
 
@@ -53,12 +54,19 @@ class CSVLogger:
         self._file = self._rewritten(rows)
 
     def _read(self, last_step: int, scores_until: int | None) -> tuple[list[str], list[list[str]]]:
-        text = self._path.read_text()
+        try:
+            text = self._path.read_text()
+        except UnicodeDecodeError as error:
+            raise UserError(f"{self._path} is damaged ({error}): move it away") from error
         whole = text[: text.rfind("\n") + 1]  # a killed run may leave half a row at the end
         header, *rows = list(csv.reader(whole.splitlines())) or [["step"]]
         if header[:1] != ["step"]:
             raise UserError(f"{self._path} is no log of this program (its first column is not `step`): move it away")
-        rows = [row for row in rows if len(row) == len(header) and int(row[0]) <= last_step]
+        rows = [row for row in rows if len(row) == len(header)]
+        damaged = next((row[0] for row in rows if not row[0].isdecimal()), None)
+        if damaged is not None:
+            raise UserError(f"{self._path} is damaged ({damaged!r} is no step): move it away")
+        rows = [row for row in rows if int(row[0]) <= last_step]
         if scores_until is not None:
             scores = [i for i, name in enumerate(header) if name.startswith("eval/")]
             rows = [row for row in rows if int(row[0]) <= scores_until or not any(row[i] for i in scores)]
@@ -168,15 +176,22 @@ class WandbLogger:
         with replacing(kept) as temporary:
             temporary.write_text(run_id + "\n")
         config = dict(config) if config is not None else None
-        self._run = wandb.init(
-            project=project,
-            name=name,
-            config=config,
-            dir=os.fspath(directory),
-            id=run_id,
-            resume="allow",
-            reinit="create_new",  # runs of a group are open at the same time
-        )
+        try:
+            self._run = wandb.init(
+                project=project,
+                name=name,
+                config=config,
+                dir=os.fspath(directory),
+                id=run_id,
+                resume="allow",
+                reinit="create_new",  # runs of a group are open at the same time
+            )
+        except Exception as error:  # noqa: BLE001 (each version of the client has others)
+            said = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"Weights & Biases cannot begin a run ({said}): run `wandb login`, set WANDB_API_KEY or "
+                "WANDB_MODE=offline, or leave --config.wandb out"
+            ) from error
         # The client's own counter cannot go back to the checkpoint that a killed run continues from.
         self._run.define_metric("*", step_metric="step")
 
@@ -190,7 +205,8 @@ class WandbLogger:
 class ProgressBar:
     """Steps done, steps per second and the time left.
 
-    Where the stream is no terminal: one line per tenth of the way, or per five minutes.
+    Where the stream is no terminal: one line per tenth of the way, or per five minutes. A stream that is closed or
+    whose reader is gone is no error.
     """
 
     def __init__(self, total: int, description: str, initial: int = 0, file=None):
@@ -204,10 +220,11 @@ class ProgressBar:
         self._file = sys.stderr if file is None else file
         self._total, self._description = total, description
         self._bar = None
-        if self._file.isatty():
-            self._bar = tqdm(
-                total=total, desc=description, initial=initial, file=self._file, unit="step", dynamic_ncols=True
-            )
+        with courtesy(self._file):
+            if self._file is not None and self._file.isatty():
+                self._bar = tqdm(
+                    total=total, desc=description, initial=initial, file=self._file, unit="step", dynamic_ncols=True
+                )
         self._told_step, self._told_time = initial, time.monotonic()
         self._shown = ""
 
@@ -215,11 +232,12 @@ class ProgressBar:
         """Moves the bar to `step`, a number that never passes `total`; scores may come late, for an earlier one."""
         shown = [f"{name} {float(value):.4g}" for name, value in scalars.items() if name.endswith("_loss")]
         self._shown = ", ".join(shown[:3]) or self._shown
-        if self._bar is not None:
-            self._bar.set_postfix_str(self._shown, refresh=False)
-            self._bar.update(max(step - self._bar.n, 0))
-        elif step > self._told_step and self._worth_a_line(step):
-            self._tell(step)
+        with courtesy(self._file):
+            if self._bar is not None:
+                self._bar.set_postfix_str(self._shown, refresh=False)
+                self._bar.update(max(step - self._bar.n, 0))
+            elif self._file is not None and step > self._told_step and self._worth_a_line(step):
+                self._tell(step)
 
     def _worth_a_line(self, step: int) -> bool:
         tenth = step >= self._total or step - self._told_step >= self._total / 10
@@ -235,8 +253,9 @@ class ProgressBar:
         self._told_step, self._told_time = step, now
 
     def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
+        with courtesy(self._file):
+            if self._bar is not None:
+                self._bar.close()
 
 
 class Loggers:

@@ -89,13 +89,23 @@ def update(config: ConfigDict, changes: dict[str, Any]) -> None:
       UserError: a key does not exist, or its value has another type.
     """
     for name, value in changes.items():
-        if name not in config:
-            nearest = difflib.get_close_matches(name, list(config), n=1, cutoff=0.0)[0]
-            raise UserError(f"There is no config key {name!r}; the nearest known one is {nearest!r}.")
+        require(config, name)
         try:
             config[name] = value
         except TypeError as error:
             raise UserError(f"config.{name} is {value!r}; it must be a {type(config[name]).__name__}.") from error
+
+
+def require(config: ConfigDict, name: str) -> None:
+    """Raises a `UserError` that names the nearest key where a config has none of this name ("eta", "sweep.eta")."""
+    first, _, rest = name.partition(".")
+    if first not in config or rest and (not isinstance(config[first], ConfigDict) or rest not in config[first]):
+        known = [
+            *config,
+            *(f"{key}.{inner}" for key in config if isinstance(config[key], ConfigDict) for inner in config[key]),
+        ]
+        nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+        raise UserError(f"There is no config key {name!r}; the nearest known one is {nearest!r}.")
 
 
 def check(config, *owners) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import socket
 import warnings
 from collections.abc import Collection, Iterator, Mapping
@@ -20,7 +21,10 @@ CONFIG_FILE = "config.json"
 LOCK_FILE = ".lock"
 OWNER_FILE = ".owner"  # whose lock it is; Windows lets nobody read the locked file itself
 
+# What may lie in a directory before its run: hidden files, a batch system's logs, a fresh volume's own folder.
+_NOT_FOREIGN = re.compile(r"\..*|.*\.(out|err|log)|.*\.[oe]\d+([.-]\d+)?|lost\+found")
 _FREE = "free some space and run the same command again"
+_FILES = "raise the limit (ulimit -n 4096) and run the same command again"
 _ELSEWHERE = "choose a directory that you may write to"
 _FAILURES = {
     errno.ENOSPC: ("the disk is full", _FREE),
@@ -28,6 +32,8 @@ _FAILURES = {
     errno.EROFS: ("the file system is read-only", _ELSEWHERE),
     errno.EACCES: ("permission is denied", _ELSEWHERE),
     errno.EPERM: ("permission is denied", _ELSEWHERE),
+    errno.EMFILE: ("too many files are open", _FILES),
+    errno.ENFILE: ("too many files are open", _FILES),
     errno.ENOTDIR: ("a part of the path is a file", _ELSEWHERE),
 }
 
@@ -238,8 +244,7 @@ class Workdir:
     def _refuse_foreign_files(self) -> None:
         if not self.path.is_dir() or (self.path / CONFIG_FILE).exists():
             return
-        own = (LOCK_FILE, OWNER_FILE, f".{CONFIG_FILE}.")
-        foreign = sorted(name for name in os.listdir(self.path) if not name.startswith(own))
+        foreign = sorted(name for name in os.listdir(self.path) if not _NOT_FOREIGN.fullmatch(name))
         if foreign:
             raise UserError(
                 f"{self.path} holds files ({foreign[0]}{', ...' if foreign[1:] else ''}) but no run of this "

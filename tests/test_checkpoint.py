@@ -1,3 +1,4 @@
+import errno
 import logging
 import os
 import random
@@ -17,7 +18,7 @@ import pytest
 from flax import struct
 
 from bdpo_jax.checkpoint import Checkpointer
-from bdpo_jax.errors import UserError
+from bdpo_jax.errors import Damaged, UserError
 
 
 @struct.dataclass
@@ -275,3 +276,56 @@ def test_a_disk_without_room_is_found_before_anything_is_written(tmp_path, monke
         room[0] = 600
         checkpointer.save(3, leaves)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "3"]
+
+
+def test_a_changed_number_or_record_is_found_by_its_checksum(tmp_path, monkeypatch):
+    state = {"x": jnp.arange(5.0), "half": jnp.ones(3, jnp.bfloat16), "n": jnp.int32(1)}
+    with Checkpointer(tmp_path) as checkpointer:
+        checkpointer.save(1, state, {"seconds": 1.5})
+        checkpointer.save(2, state)
+        assert checkpointer.restore(state, 1)[1] == {"seconds": 1.5}
+        real = checkpointer._read
+
+        def flipped(step, item, how):
+            found = real(step, item, how)
+            if item == "state":
+                bits = np.array(found["['half']"])
+                bits.view(np.uint16)[1] ^= 1 << 3
+                found["['half']"] = bits
+            return found
+
+        monkeypatch.setattr(checkpointer, "_read", flipped)
+        with pytest.raises(Damaged, match=r"checkpoint at .*1 cannot be read .the checksum of \['half'\] differs"):
+            checkpointer.restore(state, 1)
+        monkeypatch.setattr(checkpointer, "_read", lambda *_: real(*_) | {"extra": {"seconds": 2.5}})
+        with pytest.raises(Damaged, match="the checksum of its record differs"):
+            checkpointer.restore(state, 1)
+
+
+def test_one_flipped_bit_in_the_files_is_refused(tmp_path):
+    """Twenty bits of the largest file, which holds the arrays; noise does not compress, so that nearly all is data."""
+    noise = {"x": np.random.default_rng(0).integers(0, 2**32, 4000, np.uint32)}
+    with Checkpointer(tmp_path) as checkpointer:
+        checkpointer.save(1, noise)
+    file = max((path for path in tmp_path.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    good, places = file.read_bytes(), random.Random(0)
+    for _ in range(20):
+        bad = bytearray(good)
+        bad[places.randrange(2000, 14000)] ^= 1 << places.randrange(8)
+        file.write_bytes(bad)
+        with Checkpointer(tmp_path, read_only=True) as checkpointer, pytest.raises(Damaged):
+            checkpointer.restore(noise)
+
+
+def test_too_many_open_files_are_no_damage(tmp_path, monkeypatch):
+    with Checkpointer(tmp_path) as checkpointer:
+        checkpointer.save(1, {"x": jnp.zeros(3)})
+        checkpointer.wait()
+
+        def full(*_, **__):
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+        monkeypatch.setattr(checkpointer._manager, "restore", full)
+        with pytest.raises(UserError, match="too many files are open.*ulimit -n") as error:
+            checkpointer.restore({"x": jnp.zeros(3)})
+        assert not isinstance(error.value, Damaged)

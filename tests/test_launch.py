@@ -56,3 +56,24 @@ def test_every_setting_can_be_listed():
     lines = {line.split()[0]: line for line in done.stdout.splitlines()}
     assert "0.8" in lines["expectile"] and "tau" in lines["expectile"]
     assert {"agent", "seed", "family", "actor_widths", "train_steps"} <= lines.keys() and "eta" not in lines
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--config.lr=1",), "There is no config key 'lr'; the nearest known one is '"),
+        (("--config.sweep.gamma=.9",), "There is no config key 'sweep.gamma'; the nearest known one is 'sweep."),
+        (("--config.actor_widths=64x4",), "config.actor_widths is ('64x4',); it must be a tuple of positive widths."),
+        (("--config.seed=12345678901234567890",), "config.seed is 12345678901234567890; it must be at most"),
+    ],
+)
+def test_a_mistaken_setting_is_one_sentence(arguments, sentence):
+    done = launch(*arguments)
+    assert done.returncode == 1
+    assert sentence in done.stderr and done.stderr.startswith("Error: ") and done.stderr.count("\n") == 1
+
+
+def test_the_last_of_a_repeated_tuple_counts():
+    done = launch("--config.actor_widths=(32,32)", "--config.actor_widths=(16,)", "--settings")
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("actor_widths "))
+    assert line.split(None, 1)[1].startswith("(16,) ")

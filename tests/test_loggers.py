@@ -233,3 +233,38 @@ def test_all_are_closed_when_one_fails():
     with pytest.warns(UserWarning, match="first one fails"), pytest.raises(ZeroDivisionError), Loggers(pair):
         raise ZeroDivisionError
     assert pair[1].closed == 2
+
+
+def test_a_damaged_csv_is_one_sentence(tmp_path):
+    path = tmp_path / "progress.csv"
+    for content in (b"step,loss\nabc,1\n", b"step,loss\n\xd3\xff,1\n"):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"progress\.csv is damaged .*move it away"):
+            CSVLogger(path, resume_step=5)
+        assert path.read_bytes() == content
+
+
+def test_a_lost_terminal_costs_no_progress_bar():
+    class Lost(io.StringIO):
+        def isatty(self):
+            return True
+
+        def write(self, text):
+            raise BrokenPipeError
+
+        flush = write
+
+    for stream in (Lost(), open(os.devnull)):  # noqa: SIM115 (the second cannot be written)
+        bar = ProgressBar(total=10, description="train", file=stream)
+        bar.write(10, {"q_loss": 1.0})
+        bar.close()
+
+
+def test_weights_and_biases_without_a_key_is_one_sentence(tmp_path, monkeypatch):
+    def init(**_):
+        raise RuntimeError("api_key not configured (no-tty).\n call wandb.login")
+
+    monkeypatch.setitem(sys.modules, "wandb", types.SimpleNamespace(init=init))
+    with pytest.raises(UserError, match=r"cannot begin a run \(api_key not configured .*WANDB_API_KEY") as error:
+        WandbLogger(tmp_path, "bdpo")
+    assert "\n" not in str(error.value)

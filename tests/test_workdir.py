@@ -248,3 +248,10 @@ def test_a_lock_file_that_cannot_be_made_is_no_missing_lock(tmp_path, monkeypatc
 def test_nothing_is_needed_that_windows_lacks():
     code = "import os, sys, jax; sys.modules['fcntl'] = None; del os.register_at_fork; import bdpo_jax.workdir"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_hidden_files_and_batch_logs_are_no_obstacle_to_a_new_run(tmp_path):
+    for name in (".DS_Store", "slurm-12_3.out", "nohup.out", "job.err", "run.log", "bdpo.o4711", "bdpo.e4711.2"):
+        (tmp_path / name).touch()
+    (tmp_path / "lost+found").mkdir()  # of a fresh volume
+    Workdir(tmp_path, CONFIG).close()

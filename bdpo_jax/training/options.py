@@ -16,7 +16,7 @@ class Training:
 
     agent: str = anything("bdpo", "the algorithm, a name of bdpo_jax.agents.AGENTS")
     recipe: str = anything("", "FAMILY/TASK,ALGORITHM,VARIANT that a config file made this of; empty: made by hand")
-    seed: int = number(0, "the seed of the run: networks, batches, noise, episodes", least=0)
+    seed: int = number(0, "the seed of the run: networks, batches, noise, episodes", least=0, most=2**32 - 1)
     batch_size: int = number(256, "transitions per update [T2]", least=1)
 
     # Groups: several runs over one dataset, each in a directory of its own; `sweep` gives several values of a number.

@@ -127,9 +127,18 @@ class Run:
             )
         if extra["dataset"] != self._fingerprint:
             raise UserError(f"The dataset has changed since the run in {self.path} began: use another --workdir.")
+        if extra["numbers"] != _numbers():
+            raise UserError(
+                f"The run in {self.path} was begun with JAX's {_settings(extra['numbers'])}, here they are "
+                f"{_settings(_numbers())}, which gives other random numbers: set them as they were."
+            )
         scored, file = extra["scored"], self.path / SCORES_FILE
-        latest = json.loads(file.read_text()) if file.exists() else scored
-        if scored["step"] < latest["step"] <= done:
+        try:
+            latest = json.loads(file.read_text()) if file.exists() else scored
+            later = scored["step"] < latest["step"] <= done
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{file} is damaged ({error}): delete it and run the same command again.") from error
+        if later:
             scored = latest
         unfinished = self._scores.stored(state, scored, done)
         return Restored([np.asarray(leaf) for leaf in jax.tree.leaves(saved)], extra["seconds"], scored, unfinished)
@@ -188,7 +197,7 @@ class Run:
         def write():
             self._scores.store(done)  # an evaluation of this update is begun again from the checkpoint itself
             counts = self._schedule.counts(done)
-            extra = {"seconds": self.seconds, "dataset": self._fingerprint, "updates": counts}
+            extra = {"seconds": self.seconds, "dataset": self._fingerprint, "updates": counts, "numbers": _numbers()}
             self._checkpoints.save(done, state, extra | {"scored": self._scores.last})
 
         with self.timed("checkpoints"):
@@ -281,6 +290,16 @@ class Run:
             f"{spent['checkpoints']}, logging {spent['logging']}, waiting for evaluations {spent['waiting']} "
             f"(they took {spent['evaluation']})"
         )
+
+
+def _numbers() -> dict:
+    """What of JAX's own settings decides which random numbers a key gives."""
+    names = ("jax_default_prng_impl", "jax_threefry_partitionable", "jax_enable_x64")
+    return {name: getattr(jax.config, name) for name in names}
+
+
+def _settings(numbers: Mapping) -> str:
+    return ", ".join(f"{name}={value}" for name, value in numbers.items())
 
 
 def _listed(updates: Mapping[str, int]) -> str:

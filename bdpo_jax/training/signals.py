@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import threading
 from collections.abc import Iterator
 
 import jax
@@ -9,11 +10,18 @@ import jax
 from bdpo_jax import devices
 from bdpo_jax.errors import Stopped, UserError
 
+# What asks a run to stop: people, a lost terminal, and batch systems before a time limit.
+_NAMES = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
+_STOPS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))  # Windows has not all
 _FAILED = 256  # more than any signal: the first process failed in what it does alone
 
 
 class StopSignals:
-    """SIGTERM and SIGINT, while the block runs; a second SIGINT interrupts at once."""
+    """The signals of `_STOPS`, while the block runs; a second SIGINT interrupts at once.
+
+    One that is ignored (`nohup`) or has a handler of somebody's own stays as it is. Outside the main thread Python
+    hears no signals, so that nothing is changed there.
+    """
 
     def __init__(self):
         self._received = 0
@@ -61,10 +69,14 @@ class StopSignals:
     def _remember(self, number, _):
         if self._received and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self._received = number
+        self._received = self._received or number
 
     def __enter__(self) -> "StopSignals":
-        self._before = {number: signal.signal(number, self._remember) for number in (signal.SIGTERM, signal.SIGINT)}
+        self._before = {}
+        if threading.current_thread() is threading.main_thread():
+            own = {signal.SIG_DFL, signal.default_int_handler}
+            taken = [number for number in _STOPS if signal.getsignal(number) in own]
+            self._before = {number: signal.signal(number, self._remember) for number in taken}
         return self
 
     def __exit__(self, *_) -> None:

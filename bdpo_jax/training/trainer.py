@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from bdpo_jax import devices, loggers, tasks
 from bdpo_jax.agents import AGENTS
 from bdpo_jax.agents.base import State
-from bdpo_jax.errors import NonFinite, Stopped, UserError
+from bdpo_jax.errors import Damaged, NonFinite, Stopped, UserError
 from bdpo_jax.tasks.base import Task
 from bdpo_jax.training import engine as engines
 from bdpo_jax.training import options, sources, sweep
@@ -48,7 +48,7 @@ def run(config, workdir: str | Path, observer: Observer = lambda *_: None) -> di
       NonFinite: a number became NaN or infinite; the state is saved apart. Of a group, after the others' end.
     """
     options.check(config)
-    configs, path = sweep.expand(config), Path(workdir)
+    configs, path = sweep.expand(config), Path(workdir).expanduser()
     for one in configs.values():
         options.check(one)
     schedule = _schedule(next(iter(configs.values())))
@@ -56,7 +56,9 @@ def run(config, workdir: str | Path, observer: Observer = lambda *_: None) -> di
         flags, flag = os.environ.get("XLA_FLAGS", ""), "--xla_gpu_deterministic_ops=true"
         os.environ["XLA_FLAGS"] = flags if flag in flags else f"{flags} {flag}"
     if config.compilation_cache:
-        jax.config.update("jax_compilation_cache_dir", str(Path(config.compilation_cache).expanduser()))
+        with contextlib.suppress(RuntimeError):  # nobody's home: nothing is kept
+            jax.config.update("jax_compilation_cache_dir", str(Path(config.compilation_cache).expanduser()))
+    devices.require()
     task = tasks.make(next(iter(configs.values())))
     with StopSignals() as signals, contextlib.ExitStack() as stack:
         held: list[Workdir] = []
@@ -291,15 +293,26 @@ def _open(
     """Opens the runs' directories and fills in what each run goes on from; in the first process.
 
     Returns:
-      The updates done: those of the last checkpoint that all runs have.
+      The updates done: those of the last checkpoint that all runs have, undamaged.
+
+    Raises:
+      Damaged: all of those are damaged.
     """
     group = "" not in runs
     for one in runs.values() if group else ():
         held = [*held, stack.enter_context(Workdir(one.path, one.config, options.may_change(one.config)))]
     # A kill may lie between two runs' checkpoints of the same update.
     steps = [one.open(stack, keep=2 if group else 1) for one in runs.values()]
-    done = max(set.intersection(*steps))
-    restored |= {name: one.read(done, states[name]) for name, one in runs.items()}
+    common = sorted(set.intersection(*steps))
+    while True:
+        done = common.pop()
+        try:
+            restored |= {name: one.read(done, states[name]) for name, one in runs.items()}
+            break
+        except Damaged as error:
+            if common in ([], [0]):  # nothing but the beginning is before it
+                raise
+            devices.say(f"Going back to update {common[-1]}: {error}.", file=sys.stderr)
     for directory in held:
         directory.accept()
     for name, one in runs.items():

@@ -416,6 +416,48 @@ def test_what_the_other_settings_were_made_for_cannot_be_changed_alone(tmp_path,
         training.run(bdpo_config(**{key: value}), tmp_path)
 
 
+def test_a_missing_accelerator_is_one_sentence(tmp_path, monkeypatch):
+    def devices_of_jax():
+        raise RuntimeError("Unknown backend cuda\nmore")
+
+    monkeypatch.setattr(jax, "devices", devices_of_jax)
+    with pytest.raises(UserError, match="^JAX finds no device .*Unknown backend cuda.: install") as error:
+        devices.require()
+    assert "\n" not in str(error.value)
+
+
+def test_a_damaged_checkpoint_is_passed_over_and_said(toy_whole, tmp_path, capsys):
+    with pytest.raises(Killed):
+        training.run(toy_config(), tmp_path, kill_at(30))
+    steps = sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
+    for path in (tmp_path / "checkpoints" / str(steps[-1]) / "state").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"damaged")
+    results = training.run(toy_config(), tmp_path)
+    assert results["scores"] == toy_whole[1]["scores"]
+    assert f"Going back to update {steps[-2]}: the checkpoint at" in capsys.readouterr().err
+    assert_same(final_state(tmp_path, toy_config()), final_state(toy_whole[0], toy_config()))
+
+
+def test_other_random_numbers_are_refused(tmp_path):
+    with pytest.raises(Stopped):
+        training.run(toy_config(), tmp_path, stop_at(15))
+    refused = pytest.raises(UserError, match="jax_threefry_partitionable=.* gives other random numbers")
+    with jax.threefry_partitionable(not jax.config.jax_threefry_partitionable), refused:
+        training.run(toy_config(), tmp_path)
+
+
+def test_a_damaged_scores_file_is_one_sentence(tmp_path):
+    with pytest.raises(Stopped):
+        training.run(toy_config(), tmp_path, stop_at(15))
+    for content in ("broken", "[1]", "{}"):
+        (tmp_path / "scores.json").write_text(content)
+        with pytest.raises(UserError, match=r"scores\.json is damaged .*delete it"):
+            training.run(toy_config(), tmp_path)
+    (tmp_path / "scores.json").unlink()
+    assert training.run(toy_config(), tmp_path)["step"] == TRAINED
+
+
 def test_swept_values_that_make_no_sense_are_named(tmp_path):
     for values, sentence in (
         ((0.1, 0.1), r"config\.sweep\.eta is \(0\.1, 0\.1\)"),
