@@ -10,6 +10,7 @@ import pytest
 from bdpo_jax import settings, tasks, training
 from bdpo_jax.data import custom, d4rl
 from bdpo_jax.errors import UserError
+from bdpo_jax.training import values
 from configs import custom as config_file
 
 TINY = {
@@ -74,6 +75,55 @@ def test_stored_next_observations_keep_every_row(tmp_path):
     np.testing.assert_array_equal(data.next_observations, arrays["observations"] + 1)
 
 
+def test_a_terminal_that_also_timed_out_is_kept(tmp_path):
+    """D4RL's rule would drop rows 19, 39 and 59: 60 - 3; each is terminal here and needs no next observation."""
+    arrays = pendulum_rows() | {"terminals": pendulum_rows()["timeouts"]}
+    arrays["actions"] /= 2
+    data = custom.load(save(tmp_path / "own.npz", arrays), "none")
+    assert data.size == 60
+    np.testing.assert_array_equal(np.flatnonzero(data.terminals), [19, 39, 59])
+
+
+def test_shuffled_rows_do_not_scale_rewards(tmp_path):
+    arrays = pendulum_rows()
+    arrays["actions"] /= 2
+    arrays["next_observations"] = np.roll(arrays["observations"], -1, axis=0)
+    arrays["next_observations"][19::20] += 1
+    order = np.random.default_rng(0).permutation(60)
+    for ends in ((), ("timeouts",)):  # whether or not a file says where its episodes end
+        kept = {key: value[order] for key, value in arrays.items() if key != "timeouts" or ends}
+        path = save(tmp_path / "own.npz", kept)
+        with pytest.raises(UserError, match=r"of 5\d rows of .* as if the rows were shuffled"):
+            custom.load(path)
+        assert custom.load(path, "none").size == 60
+
+
+def test_a_spread_below_rounding_is_none_and_a_small_one_is_said(tmp_path):
+    arrays = pendulum_rows()
+    arrays["actions"] /= 2
+    arrays["rewards"] = np.full(60, 0.1, np.float32)
+    arrays["rewards"][5] = np.nextafter(np.float32(0.1), np.float32(1))  # returns differ by 7e-9: a factor of 1e11
+    with pytest.raises(UserError, match="All 3 complete episodes of .* have the same return up to rounding"):
+        custom.load(save(tmp_path / "own.npz", arrays))
+    arrays["rewards"][5] = 1.1  # returns 2, 3, 2
+    with pytest.warns(
+        UserWarning, match=r"differ by 1 at most \(2 to 3\): reward_scaling='auto' multiplies rewards by 1000"
+    ):
+        data, scaling = custom.load_scaled(save(tmp_path / "own.npz", arrays))
+    assert scaling.episodes == 3 and (scaling.lowest, scaling.highest) == pytest.approx((2, 3), rel=1e-6)
+    np.testing.assert_allclose(data.rewards[5], 1100, rtol=1e-5)
+    assert str(scaling).startswith("3 complete episodes, returns 2 to 3; rewards times 1000")
+
+
+def test_scaled_rewards_are_checked(tmp_path):
+    arrays = pendulum_rows()
+    arrays["actions"] /= 2
+    path = save(tmp_path / "own.npz", arrays)
+    for factor, fault in ((1e39, "infinite"), (1e-60, "all zero")):
+        with pytest.raises(UserError, match=f"are {fault} in float32; set reward_scaling"):
+            custom.load(path, factor)
+
+
 def test_a_run_on_ones_own_file_is_scored_in_ones_own_environment(tmp_path):
     config = config_file.get_config(save(tmp_path / "swing.npz", pendulum_rows()))
     settings.update(config, {**TINY, "env": "Pendulum-v1"})
@@ -85,14 +135,20 @@ def test_a_run_on_ones_own_file_is_scored_in_ones_own_environment(tmp_path):
     assert results["headline"]["value"] == results["scores"]["policy"]["return"]
 
 
-def test_without_an_environment_nothing_is_scored_and_the_run_says_so(tmp_path):
+def test_without_an_environment_nothing_is_scored_and_the_run_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(values, "possible", lambda dataset, discount: values.Range(-1e-12, 0.0))  # left at once
     arrays = pendulum_rows()
     arrays["actions"] /= 2
     config = config_file.get_config(save(tmp_path / "swing.npz", arrays))
     settings.update(config, TINY)
     results = training.run(config, tmp_path / "run")
     assert "nothing was scored" in results["summary"] and results["scores"] == {}
-    assert json.loads((tmp_path / "run" / "results.json").read_text())["step"] == 9
+    found = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert found["step"] == 9 and found["reward_scaling"]["episodes"] == 3
+    captured = capsys.readouterr()
+    assert "60 transitions" not in captured.out and "57 transitions (3 complete episodes, returns " in captured.out
+    (warning,) = found["warnings"]
+    assert warning.startswith("At update 9 q_mean is ") and captured.err.count(f"Warning: {warning}") == 1
 
 
 def test_the_cited_policy_steps_its_environment_in_the_environments_own_units():

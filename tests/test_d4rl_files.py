@@ -116,12 +116,12 @@ def test_load_clips_actions_off_the_edge_and_warns_only_beyond_it(tmp_path):
     path = write(tmp_path / "own.hdf5", raw)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        data = d4rl.load("hopper-medium-v2", path)
+        data = d4rl.load("hopper-medium-v2", path, reward_scaling="none")
     bound = np.float32(1 - 1e-5)
     np.testing.assert_array_equal(data.actions[:2], [[bound, -bound], [0.5, 0]])
     raw["actions"][1, 1] = -7
     with pytest.warns(UserWarning, match=r"1 of 6 actions of .*own.hdf5 lie outside \[-1, 1\]"):
-        data = d4rl.load("hopper-medium-v2", write(tmp_path / "own.hdf5", raw))
+        data = d4rl.load("hopper-medium-v2", write(tmp_path / "own.hdf5", raw), reward_scaling="none")
     assert data.actions[1, 1] == -bound
 
 
@@ -217,3 +217,43 @@ def test_a_truncated_or_damaged_file_gets_one_sentence(tmp_path):
     path.write_bytes(whole.replace(b"rewards", b"\xff\xferards"))
     with pytest.raises(UserError, match="not a readable HDF5 file|lacks the key rewards"):
         d4rl.read(path)
+
+
+@pytest.mark.parametrize("low, high", [(-1, 1), (0, 2), (0, 0.5)])
+def test_a_flag_is_zero_or_one(tmp_path, low, high):
+    raw = {**make_raw(TERMINALS, TIMEOUTS), "terminals": np.where(np.array(TERMINALS), high, low).astype(np.float32)}
+    with pytest.raises(UserError, match="terminals of .*own.hdf5 has the value .*; it must be 0 or 1"):
+        d4rl.read(write(tmp_path / "own.hdf5", raw))
+
+
+@pytest.mark.parametrize(
+    "name, content, kind",
+    [
+        ("log.csv", b"a,b\n1,2\n", "a table of text"),
+        ("log.parquet", b"PAR1xxxx", "a parquet file"),
+        ("log.pkl", b"\x80\x04\x95\x00\x00", "a pickle"),
+        ("log.hdf5", b"\x80\x04\x95\x00\x00", "a pickle"),
+        ("log.npy", b"\x93NUMPY\x01\x00", "a single NumPy array"),
+        ("log.gz", b"\x1f\x8b\x08\x00", "a gzip archive"),
+    ],
+)
+def test_other_kinds_of_files_are_named_for_what_they_are(tmp_path, name, content, kind):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=f"{name} is {kind}.*, no HDF5 or npz file") as error:
+        d4rl.read(tmp_path / name)
+    assert "truncated" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["own.NPZ", "own.data"])
+def test_npz_files_are_known_by_their_bytes(tmp_path, name):
+    raw = make_raw(TERMINALS, TIMEOUTS)
+    with open(tmp_path / name, "wb") as file:
+        np.savez(file, **raw)
+    np.testing.assert_array_equal(d4rl.read(tmp_path / name)["actions"], raw["actions"])
+
+
+def test_arrays_of_objects_are_named(tmp_path):
+    objects = np.array([np.zeros(3)] * 8 + [None], dtype=object)[:8]
+    np.savez(tmp_path / "own.npz", **{**make_raw(TERMINALS), "observations": objects})
+    with pytest.raises(UserError, match="observations of .*own.npz is an array of Python objects"):
+        d4rl.read(tmp_path / "own.npz")

@@ -1,10 +1,12 @@
 """Facts about datasets whose facts are known."""
 
+import hashlib
+
 import h5py
 import numpy as np
 import pytest
 
-from bdpo_jax.data import inspect
+from bdpo_jax.data import d4rl, inspect
 
 
 def walk(episodes=6, length=20, width=3):
@@ -48,6 +50,32 @@ def test_what_is_suspicious(spoil, sentence):
     raw = walk()
     spoil(raw)
     assert any(sentence in note for note in inspect.facts(raw, 1000)["suspicious"])
+
+
+def test_a_robot_that_rests_and_then_moves_is_not_suspicious():
+    """A swing of 100 steps from rest, as in a swing-up's log: its steps are far above the median, none is alone."""
+    raw = walk(episodes=21)
+    size = len(raw["rewards"])
+    time = np.clip(np.arange(size) - 250, 0, 100) / 100
+    raw["observations"] = 1e-5 * raw["observations"] % 1e-5 + (10 * np.sin(np.pi * time / 2) ** 2)[:, None]
+    raw["observations"] = raw["observations"].astype(np.float32)
+    raw["timeouts"][:-1] = False
+    leaps = np.linalg.norm(np.diff(raw["observations"], axis=0), axis=1)
+    assert (leaps > inspect.JUMP * np.median(leaps)).sum() > 50
+    assert not [note for note in inspect.facts(raw, 1000)["suspicious"] if "median" in note]
+
+
+def test_the_origin_of_a_file_is_told_by_its_bytes(tmp_path, monkeypatch):
+    path = tmp_path / "hopper_medium-v2.hdf5"
+    path.write_bytes(b"observations")
+    assert inspect.origin(path) == (
+        "it is not D4RL's hopper_medium-v2.hdf5: that has 152756557 bytes and another SHA-256 (here 12)"
+    )
+    known = {"hopper": (12, hashlib.sha256(b"observations").hexdigest())}
+    monkeypatch.setattr(d4rl, "known_files", lambda: known)
+    assert inspect.origin(path) == "this is D4RL's hopper, byte for byte"
+    path.write_bytes(b"Observations")
+    assert inspect.origin(path) == "it is not a file of D4RL's"
 
 
 def test_time_outs_out_of_step_in_antmaze():

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import gymnasium
 import numpy as np
 
-from bdpo_jax.data import d4rl, files
+from bdpo_jax.data import d4rl, files, rewards
 from bdpo_jax.data.dataset import Dataset, check
 from bdpo_jax.errors import UserError
 
@@ -14,7 +14,16 @@ NARROWEST_BOX = 1e-5  # of the bounds' size: a hundred steps of float32
 
 
 def load(path: str, reward_scaling: str | float = "auto", action_space: gymnasium.Space | None = None) -> Dataset:
+    """The dataset of `load_scaled`."""
+    return load_scaled(path, reward_scaling, action_space)[0]
+
+
+def load_scaled(
+    path: str, reward_scaling: str | float = "auto", action_space: gymnasium.Space | None = None
+) -> tuple[Dataset, rewards.Scaling]:
     """The transitions of an HDF5 or npz file, actions mapped to the box [-1, 1] and clipped to +-(1 - 1e-5).
+
+    A row that is terminal and timed out is terminal.
 
     Args:
       path: a file with `observations`, `actions`, `rewards`, `terminals`, a row per step, and either `timeouts` (the
@@ -38,13 +47,33 @@ def load(path: str, reward_scaling: str | float = "auto", action_space: gymnasiu
         fields = {key: raw[key] for key in ("observations", "actions", "rewards", "next_observations")}
         data = Dataset(**fields, terminals=raw["terminals"].astype(np.float32))
     else:
-        data = d4rl.transitions(raw, len(raw["rewards"]) + 1, path)
+        data = d4rl.transitions(raw, len(raw["rewards"]) + 1, path, keep_terminals=True)
     data = check(data, path, clip_actions=True)
-    if "timeouts" not in raw:  # an episode ends where the next row does not begin with this row's next observation
-        follows = (raw["next_observations"][:-1] == raw["observations"][1:]).all(axis=1)
-        raw["timeouts"] = np.append(~follows, True) & ~raw["terminals"]
-    returns, _ = d4rl.episodes(raw, len(raw["rewards"]) + 1)
-    return d4rl.finish(data, d4rl.reward_factor(reward_scaling, None, returns, path))
+    if "next_observations" in raw:
+        _find_episodes(raw, path, needed=reward_scaling == "auto")
+    found = d4rl.episodes(raw, len(raw["rewards"]) + 1)
+    scaling = rewards.find_scaling(reward_scaling, None, *found, raw["rewards"], path)
+    return d4rl.finish(data, scaling, path), scaling
+
+
+def _find_episodes(raw: dict, path: str, needed: bool) -> None:
+    """Fills in `timeouts` where a file has next observations alone.
+
+    An episode ends where the next row does not begin with this row's next observation.
+
+    Raises:
+      UserError: episodes are needed, but most rows are followed by another episode's.
+    """
+    follows = np.append((raw["next_observations"][:-1] == raw["observations"][1:]).all(axis=1), False)
+    ends = raw["terminals"] | raw.get("timeouts", False)
+    inside = ~ends[:-1]
+    if needed and inside.any() and follows[:-1][inside].mean() < 0.5:
+        raise UserError(
+            f"{np.sum(inside & ~follows[:-1])} of {inside.sum()} rows of {path} are not followed by a row that begins "
+            "with their next_observations, as if the rows were shuffled: the returns of its episodes cannot scale the "
+            "rewards; put the rows in order, or set reward_scaling to 'none' or a number."
+        )
+    raw.setdefault("timeouts", ~follows & ~raw["terminals"])
 
 
 def environment(name: str) -> Callable[[], gymnasium.Env] | None:

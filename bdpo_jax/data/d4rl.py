@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pooch
 
-from bdpo_jax.data import download
+from bdpo_jax.data import download, rewards
 from bdpo_jax.data.dataset import Dataset, check, unknown_name
 from bdpo_jax.data.files import read
 from bdpo_jax.errors import UserError
@@ -154,7 +154,7 @@ def known_file(path: str | Path) -> str | None:
     return None
 
 
-def transitions(raw: dict, max_episode_steps: int, where: str = "the dataset") -> Dataset:
+def transitions(raw: dict, max_episode_steps: int, where: str = "the dataset", keep_terminals: bool = False) -> Dataset:
     """Turns rows into transitions by the rules of D4RL's `qlearning_dataset`.
 
     The next observation is the next row's. Dropped are the file's last row and every row at which its episode
@@ -166,6 +166,8 @@ def transitions(raw: dict, max_episode_steps: int, where: str = "the dataset") -
       raw: the arrays of `read`.
       max_episode_steps: the environment's limit; used only without `timeouts`.
       where: what error messages call the data.
+      keep_terminals: unlike D4RL, keep a row that is both terminal and timed out, whose next observation is not
+        needed.
 
     Returns:
       The transitions in the file's order; rewards unscaled, actions untouched.
@@ -177,7 +179,11 @@ def transitions(raw: dict, max_episode_steps: int, where: str = "the dataset") -
     timeouts = raw.get("timeouts")
     if timeouts is None:
         timeouts = _limit_reached(terminals, max_episode_steps, count_after_end=1)
-    rows = np.flatnonzero(~np.asarray(timeouts, bool)[:-1])
+    dropped = np.array(timeouts, bool)
+    dropped[-1] = True
+    if keep_terminals:
+        dropped &= ~terminals
+    rows = np.flatnonzero(~dropped)
     if not rows.size:
         raise UserError(
             f"No transition is left of the {len(terminals)} rows of {where}: each is the last of the file "
@@ -188,7 +194,7 @@ def transitions(raw: dict, max_episode_steps: int, where: str = "the dataset") -
         observations=observations[rows],
         actions=np.asarray(raw["actions"], np.float32)[rows],
         rewards=np.asarray(raw["rewards"], np.float32)[rows],
-        next_observations=observations[rows + 1],
+        next_observations=observations[np.minimum(rows + 1, len(observations) - 1)],
         terminals=terminals[rows].astype(np.float32),
     )
 
@@ -215,8 +221,8 @@ def episodes(raw: dict, max_episode_steps: int, terminals_end_episodes: bool = T
     if not stops.size:
         stops = np.array([len(ends)])
     starts = np.concatenate([[0], stops[:-1]])
-    rewards = np.asarray(raw["rewards"], np.float64)[: stops[-1]]
-    return np.add.reduceat(rewards, starts), stops - starts
+    paid = np.asarray(raw["rewards"], np.float64)[: stops[-1]]
+    return np.add.reduceat(paid, starts), stops - starts
 
 
 def load(
@@ -226,7 +232,18 @@ def load(
     cache_dir: str = "",
     mirrors: Sequence[str] = (),
 ) -> Dataset:
-    """The transitions of a D4RL task, rewards scaled and actions clipped to +-(1 - 1e-5), on the host.
+    """The dataset of `load_scaled`."""
+    return load_scaled(task, dataset_path, reward_scaling, cache_dir, mirrors)[0]
+
+
+def load_scaled(
+    task: str,
+    dataset_path: str = "",
+    reward_scaling: str | float = "auto",
+    cache_dir: str = "",
+    mirrors: Sequence[str] = (),
+) -> tuple[Dataset, rewards.Scaling]:
+    """The transitions of a D4RL task, rewards scaled and actions clipped to +-(1 - 1e-5), on the host; and the scaling.
 
     Args:
       task: a key of `TASKS`.
@@ -242,51 +259,20 @@ def load(
     path = find(task, dataset_path, cache_dir, mirrors)
     raw = read(path)
     data = check(transitions(raw, entry.max_episode_steps, str(path)), str(path), clip_actions=True)
-    returns, _ = episodes(raw, entry.max_episode_steps)
-    antmaze = entry.family == "antmaze"
-    factor = reward_factor(reward_scaling, 100.0 if antmaze else None, returns, str(path))
-    return finish(data, factor)
+    found = episodes(raw, entry.max_episode_steps)
+    auto = 100.0 if entry.family == "antmaze" else None
+    scaling = rewards.find_scaling(reward_scaling, auto, *found, raw["rewards"], str(path))
+    return finish(data, scaling, str(path)), scaling
 
 
-def finish(data: Dataset, factor: float) -> Dataset:
-    """Scales the rewards and keeps the actions off the edge of the box, as in the released code."""
-    return data.replace(
-        rewards=data.rewards * np.float32(factor),
-        actions=np.clip(data.actions, -ACTION_BOUND, ACTION_BOUND, dtype=np.float32),
-    )
-
-
-def reward_factor(scaling: str | float, auto: float | None, returns: np.ndarray, where: str) -> float:
-    """The number that rewards are multiplied by.
-
-    Args:
-      scaling: "none", a number, or "auto".
-      auto: what "auto" means; None: `1000 / (max - min)` of the returns.
-      returns: `[episodes]`, undiscounted.
-      where: what error messages call the data.
+def finish(data: Dataset, scaling: rewards.Scaling, where: str = "the dataset") -> Dataset:
+    """Scales the rewards and keeps the actions off the edge of the box, as in the released code.
 
     Raises:
-      UserError: the scaling is unknown, or undefined because all returns are equal.
+      UserError: see `rewards.scale`.
     """
-    if scaling == "none":
-        return 1.0
-    if scaling != "auto":
-        try:
-            factor = float(scaling)
-        except (TypeError, ValueError):
-            factor = np.nan
-        if not np.isfinite(factor) or factor == 0:
-            raise UserError(f"reward_scaling is {scaling!r}; give 'auto', 'none' or a number but 0.")
-        return factor
-    if auto is not None:
-        return auto
-    spread = returns.max() - returns.min()
-    if not spread > 0:
-        raise UserError(
-            f"All {len(returns)} complete episodes of {where} have the same return, so its range cannot "
-            "scale the rewards; set reward_scaling to 'none' or a number."
-        )
-    return 1000.0 / float(spread)
+    actions = np.clip(data.actions, -ACTION_BOUND, ACTION_BOUND, dtype=np.float32)
+    return rewards.scale(data, scaling, where).replace(actions=actions)
 
 
 def _limit_reached(ends: np.ndarray, limit: int, count_after_end: int) -> np.ndarray:

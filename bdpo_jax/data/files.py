@@ -30,9 +30,14 @@ def read(path: str | Path, optional: tuple[str, ...] = ("timeouts",)) -> dict:
     path = Path(path).expanduser()
     if not path.is_file():
         raise UserError(f"There is no file {path}; give the path of an HDF5 or npz file in D4RL's format.")
-    npz = path.suffix == ".npz"
+    with path.open("rb") as file:
+        begins = file.read(8)
+    npz = path.suffix.lower() == ".npz" or begins.startswith(b"PK")
+    _refuse_other_kinds(path, begins)
     try:
         arrays, found = (_npz_arrays if npz else _hdf5_arrays)(path, (*REQUIRED_KEYS, *optional))
+    except UserError:
+        raise
     except Exception as error:  # in a damaged file h5py raises nearly anything, from OSError to TypeError
         reason = " ".join(str(error).split())
         kind = "npz" if npz else "HDF5"
@@ -44,7 +49,33 @@ def read(path: str | Path, optional: tuple[str, ...] = ("timeouts",)) -> dict:
         listed = ", ".join(found) or "none"
         raise UserError(f"{path} lacks the key {missing[0]} (found: {listed}); a D4RL file has it.")
     raw = check_arrays(arrays, str(path))
+    for key in BOOLEAN_KEYS:
+        if key in raw and (other := raw[key][(raw[key] != 0) & (raw[key] != 1)]).size:
+            raise UserError(
+                f"{key} of {path} has the value {other[0]:g}; it must be 0 or 1 (true where the episode ends there): "
+                "convert it."
+            )
     return {key: value != 0 if key in BOOLEAN_KEYS else value for key, value in raw.items()}
+
+
+def _refuse_other_kinds(path: Path, begins: bytes) -> None:
+    """Raises a `UserError` that names what a file is, if its first bytes or its name tell another kind."""
+    if path.suffix.lower() in (".csv", ".tsv", ".txt"):
+        kind = "a table of text"
+    elif begins.startswith(b"PAR1"):
+        kind = "a parquet file"
+    elif begins.startswith(b"\x93NUMPY"):
+        kind = "a single NumPy array (npy)"
+    elif path.suffix.lower() in (".pkl", ".pickle", ".pt") or begins[:1] == b"\x80" and begins[1:2] in b"\2\3\4\5":
+        kind = "a pickle, which can run any code and is not read"
+    elif begins.startswith(b"\x1f\x8b"):
+        kind = "a gzip archive"
+    else:
+        return
+    raise UserError(
+        f"{path} is {kind}, no HDF5 or npz file: write the arrays observations, actions, rewards and terminals with "
+        "numpy.savez or h5py."
+    )
 
 
 def _hdf5_arrays(path: Path, keys: tuple[str, ...]) -> tuple[dict, list[str]]:
@@ -58,4 +89,15 @@ def _npz_arrays(path: Path, keys: tuple[str, ...]) -> tuple[dict, list[str]]:
     if not zipfile.is_zipfile(path):
         raise ValueError("no zip archive")
     with np.load(path, allow_pickle=False) as file:
-        return {key: file[key] for key in keys if key in file.files}, sorted(file.files)
+        arrays = {}
+        for key in (key for key in keys if key in file.files):
+            try:
+                arrays[key] = file[key]
+            except ValueError as error:
+                if "allow_pickle" not in str(error):
+                    raise
+                raise UserError(
+                    f"{key} of {path} is an array of Python objects, which are pickles and not read; save it as an "
+                    "array of numbers."
+                ) from error
+        return arrays, sorted(file.files)

@@ -14,6 +14,7 @@ from bdpo_jax.data.options import Data
 from bdpo_jax.errors import UserError
 
 SATURATED = 0.99  # |action| from which a motor counts as being at its limit
+ALONE = 10.0  # times the steps before and after it
 JUMP = 20.0  # times the median step of an observation, beyond which two rows are hardly of one trajectory
 
 
@@ -66,7 +67,10 @@ def _suspicious(raw, found, terminals, timeouts, family):
         notes.append(f"{found['both']} rows are terminal and timed out: D4RL drops them, the terminal is lost")
     # A jump from a row to the next shows where a trajectory really ends.
     leaps = np.linalg.norm(np.diff(raw["observations"][:, : 2 if family == "antmaze" else None], axis=0), axis=1)
-    jumps = leaps > JUMP * max(float(np.median(leaps)), 1e-6)
+    # Where a robot rests most of the time any motion is longer than the median; but motion begins gradually.
+    before, after = np.append(0, leaps[:-1]), np.append(leaps[1:], 0)
+    alone = leaps > ALONE * np.maximum(before, after)
+    jumps = (leaps > JUMP * max(float(np.median(leaps)), 1e-6)) & (alone | (family == "antmaze"))
     ends = (timeouts if family == "antmaze" else terminals | timeouts)[:-1]
     if family == "antmaze" and (jumps & ~ends).any():
         inside, without = int((jumps & ~ends).sum()), int((ends & ~jumps).sum())
@@ -76,10 +80,21 @@ def _suspicious(raw, found, terminals, timeouts, family):
         )
     elif family != "antmaze" and (jumps & ~ends).any():
         notes.append(
-            f"{int((jumps & ~ends).sum())} steps inside episodes are {JUMP:g} times longer than the median: "
-            "an end may be missing there"
+            f"{int((jumps & ~ends).sum())} steps inside episodes are {JUMP:g} times longer than the median "
+            f"and {ALONE:g} times longer than their neighbours: an end may be missing there, or an angle wraps round"
         )
     return notes
+
+
+def origin(path: Path) -> str:
+    """Says whether a file is one of D4RL's, byte for byte."""
+    known = d4rl.known_file(path)
+    if known is not None:
+        return f"this is D4RL's {known}, byte for byte"
+    if path.name in d4rl.known_files():
+        size, _ = d4rl.known_files()[path.name]
+        return f"it is not D4RL's {path.name}: that has {size} bytes and another SHA-256 (here {path.stat().st_size})"
+    return "it is not a file of D4RL's"
 
 
 def report(name: str, found: dict, reference: tuple[float, float] | None) -> str:
@@ -108,6 +123,7 @@ def report(name: str, found: dict, reference: tuple[float, float] | None) -> str
         f"ends         {found['terminals']} terminal rows, {found['timeouts']} timed out, {found['both']} both",
         f"actions      {found['saturated']:.2%} of the components at {SATURATED} or beyond",
     ]
+    lines += [f"origin       {found['origin']}"] if "origin" in found else []
     lines += [f"suspicious   {note}" for note in found["suspicious"]] or ["suspicious   nothing found"]
     return "\n".join(lines)
 
@@ -135,7 +151,7 @@ def main(arguments: list[str] | None = None) -> None:
         elif path.name.startswith("Ant_maze"):
             family = "antmaze"
         raw = files.read(path)
-        found = facts(raw, limit, family)
+        found = facts(raw, limit, family) | {"origin": origin(path)}
     except UserError as error:
         sys.exit(f"Error: {error}")
     print(report(f"{name} ({path})" if name != str(path) else name, found, reference))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import gymnasium
 import numpy as np
 
-from bdpo_jax.data import custom, d4rl
+from bdpo_jax.data import custom, d4rl, rewards
 from bdpo_jax.data.dataset import Dataset, check
 from bdpo_jax.errors import UserError
 
@@ -29,6 +29,11 @@ def _dataset(name: str):
 
 
 def load(name: str, reward_scaling: str | float = "auto") -> Dataset:
+    """The dataset of `load_scaled`."""
+    return load_scaled(name, reward_scaling)[0]
+
+
+def load_scaled(name: str, reward_scaling: str | float = "auto") -> tuple[Dataset, rewards.Scaling]:
     """The transitions of a Minari dataset; next observations are stored there, so no row is dropped.
 
     Args:
@@ -55,8 +60,11 @@ def load(name: str, reward_scaling: str | float = "auto") -> Dataset:
         raise UserError(f"Minari's dataset {name!r} has no episodes.")
     arrays = {key: np.concatenate(values) for key, values in parts.items()}
     arrays["actions"] = custom.unit_actions(arrays["actions"], source.action_space)
-    data = check(Dataset(**arrays), f"Minari's {name}", clip_actions=True)
-    return d4rl.finish(data, d4rl.reward_factor(reward_scaling, None, np.array(returns), f"Minari's {name}"))
+    where = f"Minari's {name}"
+    data = check(Dataset(**arrays), where, clip_actions=True)
+    lengths = np.array([len(part) for part in parts["rewards"]])
+    scaling = rewards.find_scaling(reward_scaling, None, np.array(returns), lengths, arrays["rewards"], where)
+    return d4rl.finish(data, scaling, where), scaling
 
 
 def environment(name: str) -> Callable[[], gymnasium.Env] | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 
-from bdpo_jax.data import custom, d4rl
+from bdpo_jax.data import custom, d4rl, rewards
 from bdpo_jax.data.dataset import Dataset, check
 from bdpo_jax.errors import UserError
 
@@ -24,6 +24,13 @@ def _package(name: str):
 
 
 def load(name: str, dataset_path: str = "", reward_scaling: str | float = "auto") -> Dataset:
+    """The dataset of `load_scaled`."""
+    return load_scaled(name, dataset_path, reward_scaling)[0]
+
+
+def load_scaled(
+    name: str, dataset_path: str = "", reward_scaling: str | float = "auto"
+) -> tuple[Dataset, rewards.Scaling]:
     """The training transitions of a single-task dataset, relabelled with its task's rewards by the package.
 
     Args:
@@ -54,7 +61,9 @@ def load(name: str, dataset_path: str = "", reward_scaling: str | float = "auto"
         terminals=1 - np.asarray(arrays["masks"], np.float32),  # its `terminals` are ends of episodes
     )
     data = check(data, f"OGBench's {name}", clip_actions=True)
-    return d4rl.finish(data, d4rl.reward_factor(reward_scaling, 1.0, np.zeros(1), name))
+    none = np.zeros(0)  # the package gives transitions, not whole episodes
+    scaling = rewards.find_scaling(reward_scaling, 1.0, none, none, np.asarray(data.rewards), name)
+    return d4rl.finish(data, scaling, name), scaling
 
 
 def environment(name: str) -> Callable[[], gymnasium.Env]:

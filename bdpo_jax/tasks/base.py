@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 import jax
 
 from bdpo_jax.data.dataset import Dataset
+from bdpo_jax.data.rewards import Scaling
 from bdpo_jax.types import Array
 
 Act = Callable[[Array, jax.Array], jax.Array]  # (observations [..., S], key) -> actions [..., A]
@@ -24,10 +25,12 @@ class Task(Protocol):
 
     Attributes:
       dataset: on the host.
+      scaling: of its rewards; None where they are used as they are.
       references: what to compare scores with: figures that no policy decides.
     """
 
     dataset: Dataset
+    scaling: Scaling | None
 
     @property
     def references(self) -> dict: ...
@@ -53,6 +56,9 @@ class Task(Protocol):
 
     def summary(self, scores: dict[str, dict]) -> str:
         """Returns the headline and what it is to be compared with, as text."""
+
+    def advice(self, scores: dict[str, dict]) -> str:
+        """Returns the sentence that names a better policy than the algorithm's own; "" where none scores better."""
 
     def draw(self, directory: Path, acting: Acting, key: jax.Array, scores: dict[str, dict]) -> Path | None:
         """Draws the task's picture into a directory and returns its path; None for a task without one."""

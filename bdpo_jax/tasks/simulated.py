@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from bdpo_jax import envs, evaluation, plotting
-from bdpo_jax.data import custom, d4rl, minari, ogbench
+from bdpo_jax.data import custom, d4rl, minari, ogbench, rewards
 from bdpo_jax.data.dataset import Dataset
 from bdpo_jax.envs import antmaze
 from bdpo_jax.errors import UserError
@@ -21,6 +21,7 @@ class Simulated:
     """What such tasks share; one of them adds `load`, which sets `dataset`, and `environment`."""
 
     dataset: Dataset
+    scaling: rewards.Scaling | None = None
     references: dict
     takes_env = False  # whether `config.env` names the environment
 
@@ -128,6 +129,25 @@ class Simulated:
             parts.append(f"success {own['success']:.0%}")
         return ", ".join(parts)
 
+    def advice(self, scores: dict) -> str:
+        """Says when the policy scores below the behavior model, and which policy to use instead."""
+        found = {name: self.headline({"policy": score}) for name, score in scores.items()}
+        heads = {name: head for name, head in found.items() if head is not None}
+        own, behavior = heads.get("policy"), heads.get("behavior")
+        if own is None or behavior is None or own["value"] >= behavior["value"]:
+            return ""
+        best = max(heads, key=lambda name: heads[name]["value"])
+
+        def told(head: dict) -> str:
+            low, high = head["interval"]
+            return f"{head['value']:.2f} [{low:.2f}, {high:.2f}]"
+
+        third = "" if best == "behavior" else f", {best} {told(heads[best])}"
+        return (
+            f"The policy's {own['name']} is below the behavior model's: {told(own)} against {told(behavior)}{third} "
+            f'(95% intervals); load_policy(..., policy="{best}") gives the better one'
+        )
+
     def draw(self, directory: Path, acting: Acting, key: jax.Array, scores: dict) -> Path | None:
         return None
 
@@ -145,7 +165,8 @@ class D4RL(Simulated):
 
     def load(self) -> None:
         config = self.config
-        self.dataset = d4rl.load(config.task, config.dataset_path, config.reward_scaling, mirrors=config.mirrors)
+        found = d4rl.load_scaled(config.task, config.dataset_path, config.reward_scaling, mirrors=config.mirrors)
+        self.dataset, self.scaling = found
 
     @staticmethod
     def normalize(config, returns: np.ndarray) -> np.ndarray | None:
@@ -183,7 +204,7 @@ class Minari(Simulated):
         return minari.environment(config.task)
 
     def load(self) -> None:
-        self.dataset = minari.load(self.config.task, self.config.reward_scaling)
+        self.dataset, self.scaling = minari.load_scaled(self.config.task, self.config.reward_scaling)
 
     @staticmethod
     def normalize(config, returns: np.ndarray) -> np.ndarray | None:
@@ -199,7 +220,7 @@ class OGBench(Simulated):
 
     def load(self) -> None:
         config = self.config
-        self.dataset = ogbench.load(config.task, config.dataset_path, config.reward_scaling)
+        self.dataset, self.scaling = ogbench.load_scaled(config.task, config.dataset_path, config.reward_scaling)
 
 
 class File(Simulated):
@@ -218,4 +239,4 @@ class File(Simulated):
             env = self.make_env()
             space = env.unwrapped.action_space
             env.close()
-        self.dataset = custom.load(config.dataset_path, config.reward_scaling, space)
+        self.dataset, self.scaling = custom.load_scaled(config.dataset_path, config.reward_scaling, space)

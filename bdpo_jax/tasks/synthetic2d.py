@@ -10,6 +10,7 @@ import numpy as np
 
 from bdpo_jax import distances, plotting
 from bdpo_jax.data import synthetic2d
+from bdpo_jax.data.rewards import Scaling
 from bdpo_jax.errors import UserError
 from bdpo_jax.tasks.base import Act, Acting, data_seed, title
 
@@ -17,6 +18,7 @@ from bdpo_jax.tasks.base import Act, Acting, data_seed, title
 class Synthetic2D:
     """One of the 2D sets and the distances that score a policy on it."""
 
+    scaling: Scaling | None = None
     samples = 10_000
     intervals = (50, 30, 15, 5, 0)  # diffusion steps between which the paths are drawn
     grid = 80  # points of a value landscape along each axis
@@ -88,6 +90,10 @@ class Synthetic2D:
         if self.config.task == "8gaussians":
             scores["mode_mass"] = distances.mode_mass(samples, synthetic2d.centres(self.config.task))
         return scores
+
+    def advice(self, scores: dict) -> str:
+        """Nothing: the behavior model aims at the data, not at the truth."""
+        return ""
 
     def draw(self, directory: Path, acting: Acting, key: jax.Array, scores: dict) -> Path:
         """Draws data, truth, samples, generation paths and value landscapes as in the paper's Figure 4."""

@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import platform
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -22,7 +23,7 @@ from bdpo_jax.checkpoint import Checkpointer
 from bdpo_jax.data.dataset import fingerprint
 from bdpo_jax.errors import UserError
 from bdpo_jax.tasks.base import Task
-from bdpo_jax.training import options
+from bdpo_jax.training import options, values
 from bdpo_jax.training.schedule import Schedule
 from bdpo_jax.training.scores import NOTHING, Scores, Unfinished
 from bdpo_jax.training.scoring import Evaluator, acting
@@ -77,6 +78,7 @@ class Run:
         self._scores = Scores(config, task, self._agent, schedule, evaluator, self._eval_key, begun)
         parts = ("compilation", "waiting", "checkpoints", "logging", "evaluation")
         self.seconds = dict.fromkeys([*(phase.name for phase in schedule.phases), *parts], 0.0)
+        self._warnings: list[str] = []
         self._checkpoints: Checkpointer  # from `open` on, in the first process alone
         self._log = loggers.Loggers([])
 
@@ -179,6 +181,12 @@ class Run:
         return found.replace(hyper=state.hyper)
 
     @functools.cached_property
+    def _possible_values(self) -> values.Range | None:
+        """What no true value can exceed."""
+        discount = self.config.get("discount")
+        return None if discount is None else values.possible(self._task.dataset, discount)
+
+    @functools.cached_property
     def _fingerprint(self) -> str:
         """Tells a changed dataset."""
         return fingerprint(self._task.dataset)
@@ -189,6 +197,12 @@ class Run:
         """Writes a row of scalars that belongs to an update; in the first process."""
         with self.timed("logging"):
             self._log.write(done, scalars)
+        if not self._warnings and self._possible_values is not None:
+            problem = self._possible_values.left_by(scalars)
+            if problem:
+                which = f"Run {self.name}: at" if self.name else "At"
+                self._warnings.append(f"{which} update {done} {problem}.")
+                devices.say(f"Warning: {self._warnings[0]}", file=sys.stderr)
         self._observer("logged", self.name, done)
 
     def save(self, done: int, state: State) -> None:
@@ -261,7 +275,9 @@ class Run:
         found = {
             "agent": config.agent,
             "task": config.task,
-            "summary": self._task.summary(scores),
+            "summary": "\n".join(filter(None, (self._task.summary(scores), self._task.advice(scores)))),
+            "warnings": self._warnings,
+            "reward_scaling": None if self._task.scaling is None else self._task.scaling._asdict(),
             "headline": self._task.headline(scores),
             "scores": scores,
             "references": self._task.references,

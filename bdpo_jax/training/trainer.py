@@ -335,7 +335,8 @@ def _sizes(config, task: Task, state: State, runs: int, mesh: Mesh | None, sourc
         stays = f", which stay on the host: at most {2 * batches:.1f} MB of batches at a time on the device"
     each = f" for each of {runs} runs" if runs > 1 else ""
     where = f"{mesh.size} times " if mesh is not None and mesh.size > 1 else ""
+    rewards = "" if task.scaling is None else f" ({task.scaling})"
     return (
-        f"{config.task}: {data.size} transitions, {size:.1f} MB{stays}; state {state_size:.1f} MB{each}; on {where}"
-        f"{jax.devices()[0].device_kind}"
+        f"{config.task}: {data.size} transitions{rewards}, {size:.1f} MB{stays}; state {state_size:.1f} MB{each}; "
+        f"on {where}{jax.devices()[0].device_kind}"
     )
