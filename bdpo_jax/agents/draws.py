@@ -15,12 +15,12 @@ from bdpo_jax.types import Batch
 
 
 class Visited(NamedTuple):
-    """One path of a policy for each row of a batch.
+    """Paths of a policy: one for each row of a batch, or fewer, which then serve several rows each.
 
     Attributes:
-      observations: `[batch, observation_dim]`, where the paths were drawn.
-      actions: `[N + 1, batch, action_dim]`, by diffusion step.
-      missing: `[batch]`, 1 where there is no such observation (after a terminal).
+      observations: `[paths, observation_dim]`, where they were drawn.
+      actions: `[N + 1, paths, action_dim]`, by diffusion step.
+      missing: `[paths]`, 1 where there is no such observation (after a terminal).
     """
 
     observations: jax.Array
@@ -29,7 +29,7 @@ class Visited(NamedTuple):
 
 
 def visit(static: Any, params: Any, batch: Batch, key: jax.Array) -> Visited:
-    """Draws a path at each of the batch's observations: N evaluations of the noise predictor a row.
+    """Draws paths at some of the batch's observations, each to serve N / 2 rows: two evaluations a row whatever N.
 
     Args:
       static: of the policy, see `denoiser.Denoiser`.
@@ -37,16 +37,20 @@ def visit(static: Any, params: Any, batch: Batch, key: jax.Array) -> Visited:
       batch: transitions; only observations are read.
       key: PRNG key.
     """
+    row_key, path_key = jax.random.split(key)
+    size, action_dim = batch.actions.shape
+    paths = min(size, -(-2 * size // static.diffusion_steps))
+    observations = batch.observations[jax.random.permutation(row_key, size)[:paths]]
     path = diffusion.sample(
         static.schedule,
-        lambda noisy, n: static.noise_predictor.apply(params, batch.observations, noisy, n),
-        key,
-        batch.actions.shape,
+        lambda noisy, n: static.noise_predictor.apply(params, observations, noisy, n),
+        path_key,
+        (paths, action_dim),
         static.clip,
         trajectory=True,
     )
     assert path.trajectory is not None
-    return Visited(batch.observations, path.trajectory, jnp.zeros_like(batch.rewards))
+    return Visited(observations, path.trajectory, jnp.zeros(paths))
 
 
 def noisy_actions(
@@ -60,8 +64,8 @@ def noisy_actions(
       static: with `schedule`, `diffusion_steps`, `stratified`, and `path_share` if `visited` is given.
       batch: transitions.
       key: PRNG key.
-      visited: paths, one for each row: a share `path_share` of the rows takes its point from there, but for rows
-        without a path.
+      visited: paths of the policy: a share `path_share` of the rows takes a point of one of them where it is not
+        missing, of its own if there is one for each row.
 
     Returns:
       observations, `a^n`, n, weights, number of leading rows with n = 1 (see `diffusion.draw_steps`).
@@ -76,7 +80,8 @@ def noisy_actions(
     noisy = diffusion.add_noise(static.schedule, actions, n, jax.random.normal(noise_key, actions.shape))
     if visited is not None:
         chosen = jax.random.bernoulli(jax.random.fold_in(key, 3), static.path_share, (size,))
-        chosen = (chosen & (visited.missing[rows] == 0))[:, None]
-        observations = jnp.where(chosen, visited.observations[rows], observations)
-        noisy = jnp.where(chosen, visited.actions[n, rows], noisy)
+        path = rows % len(visited.observations)
+        chosen = (chosen & (visited.missing[path] == 0))[:, None]
+        observations = jnp.where(chosen, visited.observations[path], observations)
+        noisy = jnp.where(chosen, visited.actions[n, path], noisy)
     return observations, noisy, n, weights, ones

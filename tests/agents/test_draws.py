@@ -65,14 +65,22 @@ def test_a_path_has_the_moments_of_its_chain_and_not_of_noised_actions():
     steps, size = 3, 20_000
     schedule = diffusion.variance_preserving(steps)
     predictor = SimpleNamespace(apply=lambda params, observations, noisy, n: params * noisy)
-    static = SimpleNamespace(schedule=schedule, noise_predictor=predictor, clip=None)
+    static = SimpleNamespace(schedule=schedule, noise_predictor=predictor, clip=None, diffusion_steps=steps)
     batch = make_batch(size=size, action_dim=1)
     visited = jax.jit(lambda key: visit(static, 0.0, batch, key))(jax.random.key(2))
-    np.testing.assert_array_equal(visited.observations, batch.observations)
+    paths = -(-2 * size // steps)
+    assert visited.actions.shape == (steps + 1, paths, 1)
+    given = {tuple(row) for row in np.asarray(batch.observations)}
+    assert len({tuple(row) for row in np.asarray(visited.observations)} & given) == paths  # some rows, none twice
     expected = 1.0
     for n in range(steps, 0, -1):
         # The standard error of a Gaussian's variance is sqrt(2 / size) of it; four of them.
-        np.testing.assert_allclose(visited.actions[n].var(), expected, rtol=4 * np.sqrt(2 / size))
+        np.testing.assert_allclose(visited.actions[n].var(), expected, rtol=4 * np.sqrt(2 / paths))
         expected = expected / schedule.alphas[n] + schedule.variances[n] * (n > 1)
+    # Rows share paths evenly: 3 rows of 6 take from each of 2 paths.
+    two = Visited(jnp.ones((2, 3)), jnp.broadcast_to(jnp.array([[1.0], [2.0]]), (steps + 1, 2, 1)), jnp.zeros(2))
+    static = SimpleNamespace(schedule=schedule, diffusion_steps=steps, stratified=True, path_share=1.0)
+    _, noisy, *_ = noisy_actions(static, make_batch(size=6, action_dim=1), jax.random.key(3), two)
+    assert sorted(np.asarray(noisy)[:, 0]) == [1, 1, 1, 2, 2, 2]
     noised = schedule.alpha_bars[1] * np.var(batch.actions) + 1 - schedule.alpha_bars[1]
     assert visited.actions[1].var() > 2 * noised

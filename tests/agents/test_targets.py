@@ -266,8 +266,12 @@ def test_v_is_trained_on_paths_at_the_next_state_but_after_a_terminal(monkeypatc
     bdpo.update_critics(state, batch, jax.random.key(0))
     visited = seen["visited"]
     expected = batch.observations if one_step else batch.next_observations
-    np.testing.assert_array_equal(visited.observations, expected)
+    assert same_rows(visited.observations, expected)
     np.testing.assert_array_equal(visited.missing, jnp.zeros(12) if one_step else batch.terminals)
     assert visited.actions.shape == (3, 12, 2)
     bdpo.update_actor(state, batch, jax.random.key(0))
-    np.testing.assert_array_equal(seen["visited"].observations, batch.observations)
+    assert same_rows(seen["visited"].observations, batch.observations)
+
+
+def same_rows(left, right):
+    return sorted(map(tuple, np.asarray(left))) == sorted(map(tuple, np.asarray(right)))
