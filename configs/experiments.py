@@ -19,6 +19,7 @@ METHODS = tuple(name for name in AGENTS if name not in ("gaussian", "determinist
 LOCOMOTION = tuple(f"{robot}-{data}-v2" for data in ("medium", "medium-replay", "medium-expert") for robot in ROBOTS)
 ANTMAZE = tuple(f"antmaze-{maze}-v0" for maze in MAZES)
 SETS = ("8gaussians", "2spirals", "checkerboard", "moons", "rings", "swissroll")
+PLANAR = tuple(n for n in ("bdpo", "dac", "diffusion_ql", "qgpo", "sfbc", "gaussian", "deterministic") if n in AGENTS)
 MEDIUM = ("halfcheetah-medium-v2", "hopper-medium-v2", "walker2d-medium-v2")
 
 EXPERIMENTS = {
@@ -29,6 +30,10 @@ EXPERIMENTS = {
     "table1_antmaze": {  # and the curves of figure 13
         "full": [Runs("antmaze", ANTMAZE, METHODS, seeds=SEEDS)],
         "laptop": [Runs("antmaze", ("antmaze-umaze-v0",), METHODS, "quick", seeds=(0, 1))],
+    },
+    "figure1": {  # its argument: what each policy class makes of a distribution with several modes
+        "full": [Runs("synthetic2d", SETS, PLANAR, "paper")],
+        "laptop": [Runs("synthetic2d", SETS, PLANAR, "quick")],
     },
     "figure4": {  # the two sets of its rows, which are also those of figure 5
         "full": [Runs("synthetic2d", ("8gaussians", "2spirals"), variant="paper")],

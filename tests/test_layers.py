@@ -20,6 +20,7 @@ LAYERS = (
     ("tasks",),
     ("training",),
     ("policy", "score", "export"),
+    ("compare",),
     ("experiments",),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from bdpo_jax import compare
 from bdpo_jax.data.dataset import unknown_name
 from bdpo_jax.errors import Stopped, UserError
 from bdpo_jax.experiments import plan
@@ -40,12 +41,13 @@ def listed(experiments: Mapping[str, Mapping[str, Sequence]]) -> str:
     return "\n".join(lines)
 
 
-def run(items: list[Item], numbers: Sequence[int]) -> int:
-    """Runs some of the items; returns the exit status, after what each came to.
+def run(items: list[Item], numbers: Sequence[int], out: Path) -> int:
+    """Runs some of the items; returns the exit status, after what each came to and, of all, side by side.
 
     Args:
       items: all of the experiment.
       numbers: which of them.
+      out: folder of the tables and pictures of all items.
     """
     chosen = [items[number] for number in numbers]
     try:
@@ -57,6 +59,10 @@ def run(items: list[Item], numbers: Sequence[int]) -> int:
     for item in chosen:
         if item not in failed:
             print(f"{item.path.name}: {plan.outcome(item)}")
+    scored = [item.path for item in items if item.config is not None and item not in failed]
+    if scored and len(numbers) == len(items):
+        print(compare.write(scored, out))
+        print(f"Tables and pictures: {out}")
     for item, problem in failed.items():
         print(f"Error: {item.path}: {problem}", file=sys.stderr)
     return 1 if failed else 0
@@ -94,6 +100,6 @@ def main(arguments: list[str] | None = None) -> int:
             for number in numbers:
                 print(f"{number}: {items[number]}{'  # finished' if items[number].finished() else ''}")
             return 0
-        return run(items, numbers)
+        return run(items, numbers, Path(workdir) / "compare")
     except UserError as error:
         sys.exit(f"Error: {error}")

@@ -5,9 +5,20 @@ would hide the other.
 """
 
 from bdpo_jax.plotting.histograms import dataset
-from bdpo_jax.plotting.lines import curves, lines_of, read_progress, sweep
+from bdpo_jax.plotting.lines import curves, dots, lines_of, read_progress, sweep
 from bdpo_jax.plotting.maze import maze_values
-from bdpo_jax.plotting.plane import synthetic2d
+from bdpo_jax.plotting.plane import planes, synthetic2d
 from bdpo_jax.plotting.trajectories import pointmass
 
-__all__ = ["curves", "dataset", "lines_of", "maze_values", "pointmass", "read_progress", "sweep", "synthetic2d"]
+__all__ = [
+    "curves",
+    "dataset",
+    "dots",
+    "lines_of",
+    "maze_values",
+    "planes",
+    "pointmass",
+    "read_progress",
+    "sweep",
+    "synthetic2d",
+]

@@ -113,6 +113,30 @@ def lines_of(
     canvas.save(figure, path)
 
 
+def dots(path: str | os.PathLike, title: str, metric: str, values: Mapping[str, Sequence[float]]) -> None:
+    """A number of several algorithms: a cross for each run, mean and standard deviation (the paper's Figure 6).
+
+    Args:
+      path: PNG file, replaced at once.
+      title: of the task.
+      metric: what the number is, with its unit where it has one.
+      values: `{algorithm: [one per run]}`, from left to right.
+    """
+    figure = Figure(figsize=(1.6 + 0.75 * len(values), 3.8), layout="constrained")
+    axes = figure.subplots()
+    for place, numbers in enumerate(values.values()):
+        spread = np.std(numbers, ddof=1) if len(numbers) > 1 else 0.0
+        axes.errorbar([place], [np.mean(numbers)], spread, fmt="o", color="C0", capsize=4)
+        axes.plot([place] * len(numbers), numbers, "x", color="0.4", markersize=5)
+    axes.set_xticks(range(len(values)), [name.replace(" ", "\n") for name in values], rotation=35, ha="right")
+    axes.set_xlim(-0.6, len(values) - 0.4)
+    axes.set(ylabel=metric)
+    axes.set_title(f"{title}: runs, mean ± standard deviation", fontsize=10)
+    axes.grid(axis="y", color="0.9")
+    axes.spines[["top", "right"]].set_visible(False)
+    canvas.save(figure, path)
+
+
 def sweep(path: str | os.PathLike, title: str, metric: str, rows: Sequence[Mapping]) -> None:
     """A number over the values that a group swept, mean and standard deviation over seeds (the paper's Figure 7).
 

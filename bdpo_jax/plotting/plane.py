@@ -71,6 +71,35 @@ def synthetic2d(
     canvas.save(figure, path)
 
 
+def planes(
+    path: str | os.PathLike,
+    title: str,
+    panels: Mapping[str, tuple[np.ndarray, str]],
+    extent: canvas.Extent,
+    columns: int = 5,
+) -> None:
+    """Points of the plane side by side: the truth and samples of several policies (the paper's Figure 1).
+
+    Args:
+      path: PNG file, replaced at once.
+      title: above all panels.
+      panels: `{title: (points [points, 2], note)}`; the first is the truth.
+      extent: left, right, bottom, top.
+      columns: panels in a row.
+    """
+    rows = -(-len(panels) // columns)
+    width = min(len(panels), columns)
+    figure = Figure(figsize=(3.1 * width, 3.5 * rows + 0.5), layout="constrained")
+    figure.suptitle(title, fontsize=13)
+    grid = figure.subplots(rows, width, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes in grid[len(panels) :]:
+        axes.set_axis_off()
+    for number, (axes, (name, (points, note))) in enumerate(zip(grid, panels.items(), strict=False)):
+        canvas.points(axes, points, color=canvas.END if number else "#303030", s=2, alpha=0.4)
+        canvas.square(axes, extent, name.replace(" ", "\n"), note)
+    canvas.save(figure, path)
+
+
 def _generation(
     figure: Figure | SubFigure,
     paths: np.ndarray,
