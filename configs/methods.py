@@ -410,11 +410,64 @@ IDQL = [
     ),
 ]
 
+# [rel] the authors' code and README, [CORL] a later rerun's settings of the v2 files, which gives higher scores.
+CQL = [
+    (r"d4rl/(halfcheetah|hopper|walker2d).*,released", {"reward_scaling": "none"}),  # [CORL], as its defaults
+    (
+        r"d4rl/(halfcheetah|hopper|walker2d).*,paper",
+        {"reward_scaling": "none", "weight": 5.0, "actor_lr": 1e-4},
+    ),  # [rel]
+    (
+        r"d4rl/antmaze.*",  # [CORL]
+        {
+            "lagrange_threshold": 0.8,
+            "value_widths": (256,) * 5,
+            "actor_widths": (256,) * 3,
+            "actor_lr": 1e-4,
+            "reward_scaling": "10",  # 10 r - 5
+            "reward_shift": -5.0,
+        },
+    ),
+    (r"d4rl/antmaze.*,paper", {"lagrange_threshold": 5.0, "reward_scaling": "4", "reward_shift": -2.0}),  # [rel]
+    (r"ogbench/.*", {"lagrange_threshold": 0.8, "discount": 0.995}),  # [ours], as antmaze
+    (
+        r"(d4rl|minari|ogbench|file)/.*,quick",  # [ours], not tuned
+        {
+            "actor_widths": (128, 128),
+            "value_widths": (128, 128),
+            "actor_samples": 4,
+            "actor_lr": 3e-4,
+            "value_lr": 1e-3,
+            "ema_rate": 0.02,
+            "cloning_steps": 5_000,
+            "train_steps": 25_000,
+        },
+    ),
+    (r"synthetic2d/.*", {"action_bound": 4.5, "temperature": 0.06}),  # B.2
+    (r"synthetic2d/.*,quick", {"cloning_steps": 2_000, "train_steps": 18_000, "actor_lr": 1e-3}),  # [ours]
+    (
+        r"pointmass/.*",  # [ours]
+        {
+            "discount": 0.97,
+            "weight": 1.0,
+            "actor_samples": 4,
+            "actor_widths": (64,) * 3,
+            "value_widths": (64,) * 3,
+            "actor_lr": 1e-3,
+            "value_lr": 1e-3,
+            "ema_rate": 0.02,
+            "cloning_steps": 2_000,
+            "train_steps": 12_000,
+        },
+    ),
+]
+
 TABLES = {
     "bdpo": BDPO,
     "dac": DAC,
     "diffusion_ql": DIFFUSION_QL,
     "iql": IQL,
+    "cql": CQL,
     "idql": IDQL,
     "gaussian": GAUSSIAN,
     "deterministic": DETERMINISTIC,

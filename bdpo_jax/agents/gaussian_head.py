@@ -11,6 +11,7 @@ import numpy as np
 from bdpo_jax.networks import MLP
 
 LOG_STD_RANGE = (-5.0, 2.0)
+INSIDE = 1 - 1e-5  # the share of the box whose actions have a finite inverse tanh in float32
 
 
 class Gaussian(NamedTuple):
@@ -33,6 +34,47 @@ class Gaussian(NamedTuple):
     def sample(self, noise: jax.Array) -> jax.Array:
         """Returns `mean + std noise`; `noise` is standard normal, `[..., A]`."""
         return self.mean + jnp.exp(self.log_std) * noise
+
+
+class SquashedGaussian(NamedTuple):
+    """`bound tanh(u)` of a Gaussian u: the policy of soft actor-critic (Haarnoja et al., 2018, appendix C)."""
+
+    before: Gaussian
+    bound: float
+
+    def sample(self, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Returns actions `[..., A]` and their log densities `[...]`; `noise` is standard normal, `[..., A]`."""
+        u = self.before.sample(noise)
+        return self.bound * jnp.tanh(u), self._log_prob_of(u)
+
+    def log_prob(self, actions: jax.Array) -> jax.Array:
+        """Returns the log density `[...]` of actions `[..., A]`; those on the border count as just inside."""
+        return self._log_prob_of(jnp.arctanh(jnp.clip(actions / self.bound, -INSIDE, INSIDE)))
+
+    def _log_prob_of(self, u: jax.Array) -> jax.Array:
+        # log(1 - tanh(u)^2), written so that it does not round to log 0
+        slope = 2 * (np.log(2) - u - jax.nn.softplus(-2 * u)) + np.log(self.bound)
+        return self.before.log_prob(u) - slope.sum(axis=-1)
+
+
+class SquashedPolicy(nn.Module):
+    """Observations -> a squashed Gaussian, whose deviations depend on the observation.
+
+    Attributes:
+      widths: of the hidden layers, ReLU.
+      action_dim: width of the actions.
+      bound: half-width of the action box.
+    """
+
+    widths: Sequence[int]
+    action_dim: int
+    bound: float = 1.0
+
+    @nn.compact
+    def __call__(self, observations: jax.Array) -> SquashedGaussian:
+        """Returns the distribution of `[..., A]` for observations `[..., S]`."""
+        mean, log_std = jnp.split(MLP(self.widths, 2 * self.action_dim, name="body")(observations), 2, axis=-1)
+        return SquashedGaussian(Gaussian(mean, jnp.clip(log_std, *LOG_STD_RANGE)), self.bound)
 
 
 class GaussianPolicy(nn.Module):
