@@ -154,12 +154,14 @@ class MLP(nn.Module):
       outputs: width of the output.
       activation: of the hidden layers.
       layer_norm: whether hidden layers are normalised before their activation.
+      norm_last: whether, where they are normalised, that is after it.
     """
 
     widths: Sequence[int]
     outputs: int
     activation: Callable[[jax.Array], jax.Array] = nn.relu
     layer_norm: bool = False
+    norm_last: bool = False
 
     @nn.compact
     def __call__(self, *inputs: jax.Array) -> jax.Array:
@@ -168,8 +170,9 @@ class MLP(nn.Module):
         x = jnp.concatenate([jnp.broadcast_to(x, (*shape, x.shape[-1])) for x in inputs], axis=-1)
         for i, width in enumerate(self.widths):
             x = nn.Dense(width, kernel_init=kernel_init, name=f"hidden_{i}")(x)
+            x = self.activation(x) if self.norm_last else x
             x = nn.LayerNorm(name=f"norm_{i}")(x) if self.layer_norm else x
-            x = self.activation(x)
+            x = x if self.norm_last else self.activation(x)
         return nn.Dense(self.outputs, kernel_init=kernel_init, name="output")(x)
 
 

@@ -136,3 +136,27 @@ def assert_trees(compare, left, right):
     assert jax.tree.structure(left) == jax.tree.structure(right)
     for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(left), jax.tree.leaves(right), strict=True):
         compare(np.asarray(a), np.asarray(b), err_msg=jax.tree_util.keystr(path))
+
+
+def two_state_values(agent, state, updates: int, width: int = 2) -> np.ndarray:
+    """Trains an algorithm, and returns its Q `[2]` of states A and B, mean over actions.
+
+    A -> B (reward 1); B (reward 2) -> A, or ends, half of the time each; actions are uniform and do nothing. So with
+    the discount 0.5, Q of A and B solves x = 1 + y / 2, y = 2 + x / 4.
+    """
+    a, b = np.eye(2)
+    rows = [(a, 1, b, 0), (a, 1, b, 0), (b, 2, a, 0), (b, 2, b, 1)] * 8
+    columns = (jnp.asarray(np.stack(column), jnp.float32) for column in zip(*rows, strict=True))
+    observations, rewards, following, terminals = columns
+
+    def update(state, _):
+        key = jax.random.fold_in(jax.random.key(0), state.step)
+        actions = jax.random.uniform(key, (len(rows), width), minval=-1.0)
+        return agent.update(state, Batch(observations, actions, rewards, following, terminals), key)[0], None
+
+    state, _ = jax.jit(lambda state: jax.lax.scan(update, state, None, length=updates))(state)
+    grid = jnp.linspace(-0.9, 0.9, 7)[:, None] * jnp.ones((1, width))
+    return np.asarray(agent.VIEWS["q"](state, jnp.eye(2)[:, None], grid[None]).mean(axis=1))
+
+
+TWO_STATE_VALUES = np.linalg.solve([[1, -0.5], [-0.25, 1]], [1, 2])

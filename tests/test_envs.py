@@ -88,7 +88,7 @@ def test_shipped_trajectories_hold_falls_goals_and_wall_contacts():
 
 def expert_hopper():
     """A policy that others trained under mujoco-py: tanh layers on standardised observations, without noise."""
-    with np.load(TESTS / "data" / "expert_hopper.npz") as file:
+    with np.load(TESTS / "experts" / "hopper.npz") as file:
         arrays = {key: file[key] for key in file.files}
     deviation = np.sqrt(arrays["mean_square"] - arrays["mean"] ** 2) + 1e-6
 

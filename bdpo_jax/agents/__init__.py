@@ -1,6 +1,6 @@
 """The algorithms by name; nothing else in the package names one."""
 
-from bdpo_jax.agents import bdpo, cql, dac, deterministic, diffusion_ql, gaussian, idql, iql
+from bdpo_jax.agents import bdpo, cql, dac, deterministic, diffusion_ql, fql, gaussian, idql, iql
 
 AGENTS = {
     "bdpo": bdpo,
@@ -9,6 +9,7 @@ AGENTS = {
     "iql": iql,
     "idql": idql,
     "cql": cql,
+    "fql": fql,
     "gaussian": gaussian,
     "deterministic": deterministic,
 }

@@ -85,7 +85,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("folder", type=Path, help="with reference trajectories, for instance tests/data")
     parser.add_argument("--backend", nargs="+", default=["mujoco", "gymnasium"], choices=envs.BACKENDS)
     options = parser.parse_args(arguments)
-    paths = sorted(options.folder.glob("physics_*.npz"))
+    paths = sorted(options.folder.glob("*.npz"))
     if not paths:
         sys.exit(f"Error: there are no .npz files in {options.folder}; give a folder of reference trajectories.")
     print("| task | backend | largest difference of | one step, recorded states |", end="")
