@@ -519,11 +519,73 @@ FQL = [
     ),
 ]
 
+_DTQL_DECAY = {"decay_steps": 1_000_000.0}  # of the tasks whose rates decay
+
+# [rel]: learning rate, alpha and budget per task.
+DTQL = [
+    (r"d4rl/(halfcheetah|hopper|walker2d).*", {"reward_scaling": "none", "alpha": 5.0}),
+    (r"d4rl/halfcheetah-medium-v.*", {"alpha": 1.0}),
+    (r"d4rl/halfcheetah-medium-expert-.*", {"alpha": 50.0}),
+    (r"d4rl/hopper-medium-v.*", {"actor_lr": 1e-4} | _DTQL_DECAY),
+    (r"d4rl/hopper-medium-expert-.*", {"alpha": 20.0}),
+    (r"d4rl/walker2d.*", _DTQL_DECAY),
+    (
+        r"d4rl/antmaze.*",
+        {
+            "batch_size": 2048,
+            "reward_scaling": "none",
+            "reward_shift": -1.0,
+            "expectile": 0.9,
+            "entropy_weight": 1.0,
+            "train_steps": 400_000,
+        },
+    ),
+    (r"d4rl/antmaze-umaze.*", {"train_steps": 500_000}),
+    (r"d4rl/antmaze-umaze-diverse.*", {"actor_lr": 3e-5, "decay_steps": 500_000.0}),
+    (r"d4rl/antmaze-large-play.*", {"train_steps": 350_000}),
+    (r"d4rl/antmaze-large-diverse.*", {"alpha": 0.5, "train_steps": 300_000}),
+    (r"ogbench/.*", {"expectile": 0.9, "entropy_weight": 1.0, "discount": 0.995}),  # [ours], as antmaze
+    (
+        r"(d4rl|minari|ogbench|file)/.*,quick",  # [ours], not tuned
+        {
+            "batch_size": 256,
+            "behavior_widths": (128,) * 3,
+            "actor_widths": (128,) * 2,
+            "value_widths": (128,) * 2,
+            "greedy_candidates": 32,
+            "pretrain_steps": 10_000,
+            "train_steps": 50_000,
+            "decay_steps": 0.0,
+        },
+    ),
+    (r"synthetic2d/.*", {"action_bound": 4.5, "temperature": 0.06, "greedy_candidates": 4}),  # B.2; [ours]
+    (
+        r"synthetic2d/.*,quick",
+        {"pretrain_steps": 5_000, "train_steps": 15_000, "behavior_widths": (128,) * 3},
+    ),  # [ours]
+    (
+        r"pointmass/.*",  # [ours], not tuned
+        {
+            "discount": 0.97,
+            "greedy_candidates": 16,
+            "behavior_widths": (64,) * 3,
+            "actor_widths": (64,) * 3,
+            "value_widths": (64,) * 3,
+            "actor_lr": 1e-3,
+            "value_lr": 1e-3,
+            "ema_rate": 0.02,
+            "pretrain_steps": 3_000,
+            "train_steps": 12_000,
+        },
+    ),
+]
+
 TABLES = {
     "bdpo": BDPO,
     "dac": DAC,
     "diffusion_ql": DIFFUSION_QL,
     "iql": IQL,
+    "dtql": DTQL,
     "cql": CQL,
     "fql": FQL,
     "idql": IDQL,

@@ -11,7 +11,7 @@ ROOT = Path(bdpo_jax.__file__).parent
 LAYERS = (
     ("errors", "types"),
     ("settings",),
-    ("diffusion", "networks", "ensembles"),
+    ("diffusion", "edm", "networks", "ensembles"),
     ("agents",),
     ("devices", "workdir"),
     ("checkpoint", "loggers"),

@@ -1,6 +1,6 @@
 """The algorithms by name; nothing else in the package names one."""
 
-from bdpo_jax.agents import bdpo, cql, dac, deterministic, diffusion_ql, fql, gaussian, idql, iql
+from bdpo_jax.agents import bdpo, cql, dac, deterministic, diffusion_ql, dtql, fql, gaussian, idql, iql
 
 AGENTS = {
     "bdpo": bdpo,
@@ -8,6 +8,7 @@ AGENTS = {
     "diffusion_ql": diffusion_ql,
     "iql": iql,
     "idql": idql,
+    "dtql": dtql,
     "cql": cql,
     "fql": fql,
     "gaussian": gaussian,

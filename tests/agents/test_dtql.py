@@ -1,0 +1,66 @@
+"""DTQL where the answer is known: the trust region at the data, what each phase moves, the values of two states."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import make_batch
+from test_iql import DISCOUNT, TAU, two_states
+
+from bdpo_jax import ensembles, settings
+from bdpo_jax.agents import dtql
+
+TINY = {"actor_widths": (8,), "value_widths": (8,), "behavior_widths": (8,)}
+
+
+def start(**changes):
+    return dtql.init(settings.make(dtql, **TINY | changes), jax.random.key(0), 3, 2)
+
+
+def test_the_trust_region_at_the_data_is_the_behavior_s_loss(monkeypatch):
+    """Where the policy gives the data's actions, with the same noise."""
+    state, batch, key = start(), make_batch(size=16), jax.random.key(4)
+    actions = 0.9 * batch.actions
+    before = jnp.arctanh(actions)
+
+    class Fixed:
+        bound = 1.0
+
+        class before:  # noqa: N801
+            sample = staticmethod(lambda noise: before)
+            log_prob = staticmethod(lambda u: jnp.zeros(len(u)))
+
+    class Network:
+        apply = staticmethod(lambda params, observations: Fixed)
+
+    monkeypatch.setattr(dtql.Static, "policy_network", Network)
+    _, parts = dtql.actor_loss(state.actor.params, state, batch.observations, key)
+    trust_key = jax.random.split(key)[1]
+    expected = dtql.behavior_loss(state.behavior.params, state.static, batch.observations, actions, trust_key).mean()
+    assert float(parts["trust_loss"]) == pytest.approx(float(expected), rel=1e-5)
+    values = ensembles.apply(state.static.q_network, state.q.params, batch.observations, actions)
+    assert float(parts["actor_q"]) == pytest.approx(float(values.min(axis=0).mean()), rel=1e-5)
+
+
+def moves(new, old):
+    return any(bool((a != b).any()) for a, b in zip(jax.tree.leaves(new), jax.tree.leaves(old), strict=True))
+
+
+def test_the_first_phase_moves_neither_the_policy_nor_q_s_average():
+    state, batch = start(), make_batch(size=16)
+    for update, second in ((dtql.pretrain, False), (dtql.update, True)):
+        new, _ = update(state, batch, jax.random.key(0))
+        assert moves(new.actor, state.actor) == moves(new.q.ema, state.q.ema) == second
+        assert all(moves(getattr(new, name).params, getattr(state, name).params) for name in ("behavior", "q", "v"))
+
+
+def test_values_of_two_states_are_their_expectiles():
+    config = settings.make(
+        dtql, **TINY | {"value_widths": (32, 32)}, expectile=TAU, discount=DISCOUNT, value_lr=3e-3, ema_rate=0.05
+    )
+    state, batch = dtql.init(config, jax.random.key(0), 2, 1), two_states()
+    state, _ = jax.jit(
+        lambda state: jax.lax.scan(lambda s, _: dtql.update(s, batch, jax.random.key(1)), state, None, length=4_000)
+    )(state)
+    found = dtql.q_values(state, batch.observations, batch.actions)[::8]
+    np.testing.assert_allclose(found, [DISCOUNT * TAU, 0.1, 1.0, 0.0], atol=0.03)
