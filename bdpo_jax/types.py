@@ -1,5 +1,7 @@
 """The types that every room shares."""
 
+from collections.abc import Mapping
+
 import jax
 import numpy as np
 from flax import struct
@@ -16,6 +18,7 @@ class Batch(struct.PyTreeNode):
       rewards: `[batch]`.
       next_observations: `[batch, observation_dim]`; ignored where `terminals` is 1.
       terminals: `[batch]`, 1 only at a true terminal, never at a time-out.
+      extra: what the phase's `prepare` made for these rows, by name, `[batch, ...]`; None in a phase without one.
     """
 
     observations: jax.Array
@@ -23,3 +26,4 @@ class Batch(struct.PyTreeNode):
     rewards: jax.Array
     next_observations: jax.Array
     terminals: jax.Array
+    extra: Mapping[str, jax.Array] | None = None

@@ -11,7 +11,7 @@ from bdpo_jax.data.host import Gatherer, Request
 
 @pytest.fixture
 def data():
-    return Dataset(**{name: np.asarray(leaf) for name, leaf in vars(make_batch(size=50)).items()})
+    return Dataset(**{name: np.asarray(leaf) for name, leaf in vars(make_batch(size=50)).items() if leaf is not None})
 
 
 @pytest.fixture

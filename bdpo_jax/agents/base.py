@@ -9,13 +9,15 @@ from typing import Any, Protocol
 
 import jax
 
-from bdpo_jax.types import Batch
+from bdpo_jax.types import Array, Batch
 
 # A `flax.struct` dataclass with `hyper: Hyper`, `static: Static`, a `common.Model` for each network that acts, and an
 # integer that counts its updates and is folded into their key. Only the algorithm looks further.
 State = Any
 Metrics = dict[str, jax.Array]  # scalars; each is averaged over the updates between two rows and must be finite
 Update = Callable[[State, Batch, jax.Array], tuple[State, Metrics]]
+# (state, dataset on the device, key) -> arrays `[size, ...]`, float32, by name: a row for each of the dataset's
+Prepare = Callable[[State, Any, jax.Array], Mapping[str, Array]]
 Policy = Callable[..., jax.Array]  # (state, observations, key[, candidates]) -> actions
 
 
@@ -34,6 +36,8 @@ class Phase:
       interval: updates per `delayed`; the budget, the warm-up and all intervals of the trainer are multiples of it.
       delayed_from: updates of the phase before `delayed` is done for the first time (a warm-up).
       settle: state -> state after each chunk of updates, idempotent ("the actor starts as the behavior model").
+      prepare: makes arrays of the run's own, which its batches carry as `extra`, when the phase begins and again when a
+        stopped run goes on: it may read of the state only what the phase leaves as it is.
       watch: policies scored every `evaluate_every` updates.
       score: policies scored when the phase ends.
     """
@@ -45,6 +49,7 @@ class Phase:
     interval: int = 1
     delayed_from: int = dataclasses.field(default=0, compare=False)
     settle: Callable[[State], State] | None = None
+    prepare: Prepare | None = None
     watch: tuple[str, ...] = dataclasses.field(default=(), compare=False)
     score: tuple[str, ...] = dataclasses.field(default=(), compare=False)
 

@@ -86,6 +86,29 @@ class Dataset(struct.PyTreeNode):
         return self.sample(batch_key(key, phase, step), batch_size)
 
 
+class Prepared(struct.PyTreeNode):
+    """A dataset with what a run's phase has prepared for it; stands in for a `Dataset` in a compiled chunk.
+
+    Attributes:
+      dataset: shared by the runs of a group.
+      extra: arrays by name, `[size, ...]`, for stacked runs `[runs, size, ...]`.
+    """
+
+    dataset: Dataset
+    extra: Mapping[str, Array]
+
+    @property
+    def run_axis(self) -> "Prepared":
+        """The axis of runs, as `jax.vmap` wants it told."""
+        return Prepared(dataset=None, extra=0)  # type: ignore[arg-type]
+
+    def batch(self, key: jax.Array, phase: str, step: jax.Array, batch_size: int) -> Batch:
+        """Returns the batch of `Dataset.batch`, with `extra` of the same rows."""
+        rows = draw_rows(batch_key(key, phase, step), self.dataset.size, batch_size)
+        extra = {name: jnp.take(array, rows, axis=0) for name, array in self.extra.items()}
+        return self.dataset.batch(key, phase, step, batch_size).replace(extra=extra)
+
+
 def fingerprint(dataset: Dataset) -> str:
     """Returns the SHA-256 of the five arrays in order, each with its shape and dtype."""
     found = hashlib.sha256()

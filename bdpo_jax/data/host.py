@@ -6,6 +6,7 @@ The rows are those that `Dataset.sample` draws on a device from the same keys, s
 import dataclasses
 import functools
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -92,9 +93,8 @@ class Gatherer:
     def _gather(self, request: Request, rows: np.ndarray) -> Drawn:
         runs = rows.shape[:-2]
         axes = (devices.RUN,) if runs else ()
-        batches = {}
-        for name in Batch.__dataclass_fields__:
-            source = getattr(self.dataset, name)
+        batches: dict[str, Any] = {}
+        for name, source in vars(self.dataset).items():
             shape = rows.shape + source.shape[1:]
             take = lambda part, source=source: source[rows[part[: rows.ndim]]]  # noqa: E731
             batches[name] = self._put(shape, take, *axes, None, devices.BATCH)

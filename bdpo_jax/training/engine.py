@@ -8,7 +8,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from bdpo_jax import devices
-from bdpo_jax.agents.base import State
+from bdpo_jax.agents.base import Phase, State
+from bdpo_jax.data.dataset import Prepared
 from bdpo_jax.training import programs
 from bdpo_jax.training.schedule import Chunk
 from bdpo_jax.training.sources import Source
@@ -43,12 +44,13 @@ class Separate:
         self._keys, self._source, self._batch_size, self._mesh = dict(keys), source, batch_size, mesh
         self._threads = ThreadPoolExecutor(min(len(states), devices.processors()), "run")
         self._compiled: set = set()
+        self._prepared: dict[str, tuple[str, Prepared]] = {}  # a run's, with the name of the phase
 
     def advance(self, chunk: Chunk, upcoming: Chunk | None) -> dict[str, Metrics]:
         """Does a chunk for every run; returns the runs' metrics by name."""
 
         def one(name: str) -> tuple[str, Metrics]:
-            data = self._source.take(chunk, upcoming, self._keys[name])
+            data = self._prepare(name, chunk.phase, self._source.take(chunk, upcoming, self._keys[name]))
             self._states[name], metrics = programs.advance(
                 self._states[name],
                 data,
@@ -69,6 +71,17 @@ class Separate:
         self._compiled.add(chunk.program)
         return dict([*first, *self._threads.map(one, names)])
 
+    def _prepare(self, name: str, phase: Phase, data):
+        """Returns the data of a run in a phase: with what it prepares, which is made once."""
+        if phase.prepare is None:
+            self._prepared.pop(name, None)
+            return data
+        if name not in self._prepared or self._prepared[name][0] != phase.name:
+            self._prepared.pop(name, None)  # not both in memory at once
+            made = programs.prepare(self._states[name], data, self._keys[name], phase=phase, mesh=self._mesh)
+            self._prepared[name] = (phase.name, made)
+        return self._prepared[name][1]
+
     def state(self, name: str) -> State:
         """Returns a run's state, on the host where it lies on several devices; all processes must call this."""
         return self._states[name] if self._mesh is None else devices.fetch(self._states[name], self._mesh)
@@ -77,6 +90,7 @@ class Separate:
         """Trains this run no further."""
         self._source.forget(self._keys[name])
         del self._states[name]
+        self._prepared.pop(name, None)
 
     def close(self) -> None:
         self._threads.shutdown()
@@ -93,10 +107,12 @@ class Stacked:
         self._keys = jnp.stack([keys[name] for name in states])
         self._source, self._batch_size, self._mesh = source, batch_size, mesh
         self._fetched = None
+        self._prepared: tuple[str, Prepared] | None = None  # all runs', with the name of the phase
 
     def advance(self, chunk: Chunk, upcoming: Chunk | None) -> dict[str, Metrics]:
         """As `Separate.advance`."""
-        data, self._fetched = self._source.take(chunk, upcoming, self._keys), None
+        data = self._prepare(chunk.phase, self._source.take(chunk, upcoming, self._keys))
+        self._fetched = None
         self._states, metrics = programs.advance(
             self._states,
             data,
@@ -111,6 +127,17 @@ class Stacked:
         )
         metrics = jax.device_get(metrics)
         return {name: {key: x[seat] for key, x in metrics.items()} for name, seat in self._seats.items()}
+
+    def _prepare(self, phase: Phase, data):
+        """As `Separate._prepare`, for all runs."""
+        if phase.prepare is None:
+            self._prepared = None
+            return data
+        if self._prepared is None or self._prepared[0] != phase.name:
+            self._prepared = None
+            made = programs.prepare(self._states, data, self._keys, phase=phase, mesh=self._mesh, stacked=True)
+            self._prepared = (phase.name, made)
+        return self._prepared[1]
 
     def state(self, name: str) -> State:
         """As `Separate.state`; all runs' are fetched at once."""

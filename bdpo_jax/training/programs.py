@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from bdpo_jax import devices
 from bdpo_jax.agents.base import Metrics, Phase, State
-from bdpo_jax.data.dataset import Dataset
+from bdpo_jax.data.dataset import Dataset, Prepared, batch_key
 from bdpo_jax.data.host import Drawn
 
 
@@ -20,7 +20,7 @@ from bdpo_jax.data.host import Drawn
 )
 def advance(
     state: State,
-    data: Dataset | Drawn,
+    data: Dataset | Prepared | Drawn,
     key: jax.Array,
     start: jax.Array,
     *,
@@ -35,7 +35,7 @@ def advance(
 
     Args:
       state: of a run, or `stacked` ones with a leading axis.
-      data: the dataset, or the batches drawn from it for this chunk.
+      data: the dataset, with what the phase has prepared, or the batches drawn from it for this chunk.
       key: of the run, or `stacked` ones `[runs]`.
       start: updates of the phase before.
       phase: what to do.
@@ -77,6 +77,30 @@ def advance(
     state, metrics = run(state, data, key)
     # Metrics are copied to all devices, so that any process can read them.
     return devices.constrain(state, mesh, *axes), devices.constrain(metrics, mesh)
+
+
+@functools.partial(jax.jit, static_argnames=("phase", "mesh", "stacked"))
+def prepare(state: State, data: Dataset, key: jax.Array, *, phase: Phase, mesh=None, stacked: bool = False) -> Prepared:
+    """Returns the dataset with what `phase.prepare` makes for it, a function of (state, data, key).
+
+    Args:
+      state: of a run, or `stacked` ones with a leading axis, which what is prepared has, too.
+      data: the dataset.
+      key: of the run, or `stacked` ones `[runs]`.
+      phase: with a `prepare`.
+      mesh: of the devices, None for a single one.
+      stacked: whether there is a leading axis of runs.
+    """
+
+    def run(state, data, key):
+        assert phase.prepare is not None
+        return phase.prepare(state, data, batch_key(key, f"{phase.name}, prepare", 0))
+
+    axes: tuple[str, ...] = ()
+    if stacked:
+        axes = (devices.RUN,)
+        run = jax.vmap(run, in_axes=(0, None, 0), spmd_axis_name=devices.RUN if mesh else None)
+    return Prepared(data, devices.constrain(run(state, data, key), mesh, *axes))
 
 
 def _finite(state: State) -> jax.Array:

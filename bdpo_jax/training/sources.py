@@ -6,6 +6,7 @@ from jax.sharding import Mesh
 from bdpo_jax import devices
 from bdpo_jax.data.dataset import Dataset
 from bdpo_jax.data.host import Drawn, Gatherer, Request
+from bdpo_jax.errors import UserError
 from bdpo_jax.training.schedule import Chunk
 
 
@@ -54,8 +55,23 @@ class OnHost:
 Source = OnDevice | OnHost
 
 
-def make(config, dataset: Dataset, mesh: Mesh | None) -> Source:
-    """Returns the source that `config.dataset_memory` asks for."""
+def make(config, dataset: Dataset, mesh: Mesh | None, prepared: bool = False) -> Source:
+    """Returns the source that `config.dataset_memory` asks for.
+
+    Args:
+      config: of a run.
+      dataset: on the host.
+      mesh: of the devices, None for a single one.
+      prepared: whether a phase prepares arrays of its own for the dataset.
+
+    Raises:
+      UserError: a phase does, and the data would stay on the host.
+    """
+    if prepared and _stays_on_host(config, dataset):
+        raise UserError(
+            f"{config.agent} prepares arrays for every transition, which it keeps on the device, but the data would "
+            "stay on the host: set config.dataset_memory to 'device', or use a device with more memory."
+        )
     return OnHost(dataset, config.batch_size, mesh) if _stays_on_host(config, dataset) else OnDevice(dataset, mesh)
 
 
