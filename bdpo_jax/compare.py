@@ -174,9 +174,8 @@ def write(directories: Iterable[str | Path], out: str | Path) -> str:
     Raises:
       UserError: a directory holds no scored run, or runs of a 2D set have no truth in common.
     """
-    out = Path(out)
+    runs, texts, out = find(directories), [], Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    runs, texts = find(directories), []
     for task in dict.fromkeys(run.config.task for run in runs):
         own = [run for run in runs if run.config.task == task]
         name = "".join(c if c.isalnum() or c in "-." else "_" for c in task)

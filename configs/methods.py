@@ -580,6 +580,48 @@ DTQL = [
     ),
 ]
 
+# [rel]: both penalties per task; antmaze's are of v2.
+REBRAC = [
+    (r"d4rl/(halfcheetah|hopper|walker2d).*", {"batch_size": 1024, "reward_scaling": "none"}),
+    (
+        r"d4rl/antmaze.*",
+        {"reward_scaling": "100", "discount": 0.999, "actor_lr": 3e-4, "value_lr": 5e-5},
+    ),
+    (r"d4rl/halfcheetah-medium-v.*", {"actor_penalty": 0.001, "critic_penalty": 0.01}),
+    (r"d4rl/halfcheetah-medium-replay-.*", {"actor_penalty": 0.01, "critic_penalty": 0.001}),
+    (r"d4rl/halfcheetah-medium-expert-.*", {"actor_penalty": 0.01, "critic_penalty": 0.1}),
+    (r"d4rl/hopper-medium-v.*", {"actor_penalty": 0.01, "critic_penalty": 0.01}),
+    (r"d4rl/hopper-medium-replay-.*", {"actor_penalty": 0.05, "critic_penalty": 0.5}),
+    (r"d4rl/hopper-medium-expert-.*", {"actor_penalty": 0.1, "critic_penalty": 0.01}),
+    (r"d4rl/walker2d-medium-v.*", {"actor_penalty": 0.05, "critic_penalty": 0.1}),
+    (r"d4rl/walker2d-medium-replay-.*", {"actor_penalty": 0.05, "critic_penalty": 0.01}),
+    (r"d4rl/walker2d-medium-expert-.*", {"actor_penalty": 0.01, "critic_penalty": 0.01}),
+    (r"d4rl/antmaze-umaze-v.*", {"actor_penalty": 0.003, "critic_penalty": 0.002}),
+    (r"d4rl/antmaze-umaze-diverse-.*", {"actor_penalty": 0.003, "critic_penalty": 0.001}),
+    (r"d4rl/antmaze-medium-play-.*", {"actor_penalty": 0.001, "critic_penalty": 0.0005}),
+    (r"d4rl/antmaze-medium-diverse-.*", {"actor_penalty": 0.001, "critic_penalty": 0.0}),
+    (r"d4rl/antmaze-large-play-.*", {"actor_penalty": 0.002, "critic_penalty": 0.001}),
+    (r"d4rl/antmaze-large-diverse-.*", {"actor_penalty": 0.002, "critic_penalty": 0.002}),
+    (r"d4rl/hopper-medium-v.*,paper", {"critic_penalty": 0.001}),
+    (r"d4rl/antmaze.*,paper", {"actor_lr": 1e-4}),
+    (
+        r"(d4rl|minari|ogbench|file)/.*,quick",  # [ours], not tuned
+        {"batch_size": 256, "actor_widths": (128,) * 3, "value_widths": (128,) * 3, "train_steps": 60_000},
+    ),
+    (r"synthetic2d/.*", {"action_bound": 4.5, "temperature": 0.06}),  # B.2
+    (r"synthetic2d/.*,quick", {"train_steps": 20_000}),  # [ours]
+    (
+        r"pointmass/.*",  # [ours], not tuned
+        {
+            "discount": 0.97,
+            "actor_widths": (64,) * 3,
+            "value_widths": (64,) * 3,
+            "ema_rate": 0.02,
+            "train_steps": 16_000,
+        },
+    ),
+]
+
 TABLES = {
     "bdpo": BDPO,
     "dac": DAC,
@@ -588,6 +630,7 @@ TABLES = {
     "dtql": DTQL,
     "cql": CQL,
     "fql": FQL,
+    "rebrac": REBRAC,
     "idql": IDQL,
     "gaussian": GAUSSIAN,
     "deterministic": DETERMINISTIC,

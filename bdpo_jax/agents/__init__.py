@@ -1,6 +1,6 @@
 """The algorithms by name; nothing else in the package names one."""
 
-from bdpo_jax.agents import bdpo, cql, dac, deterministic, diffusion_ql, dtql, fql, gaussian, idql, iql
+from bdpo_jax.agents import bdpo, cql, dac, deterministic, diffusion_ql, dtql, fql, gaussian, idql, iql, rebrac
 
 AGENTS = {
     "bdpo": bdpo,
@@ -11,6 +11,7 @@ AGENTS = {
     "dtql": dtql,
     "cql": cql,
     "fql": fql,
+    "rebrac": rebrac,
     "gaussian": gaussian,
     "deterministic": deterministic,
 }

@@ -5,8 +5,7 @@
 
 The targets (19) and the objective (20) are in `policy_class.py`, with the one action pi(s). nu is the regression, the
 "centre of mass" of the paper's Figure 1. ReBRAC (Tarasov et al., 2023), which the paper follows, has the actions of the
-data in its place: the same actor in expectation, and the data's variance in the critic's penalty, for which the next
-action of the data would be needed, which a `Batch` does not have.
+data in its place: the same actor in expectation, and the data's variance in the critic's penalty (`rebrac.py`).
 """
 
 import dataclasses

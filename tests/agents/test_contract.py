@@ -34,11 +34,22 @@ def start(agent, seed=0):
 
 
 def updates(agent):
-    """Every update of every phase, by name."""
+    """Every update of every phase, by name, with a batch that carries what the phase prepares."""
     for phase in agent.phases(tiny(agent)):
-        yield phase.name, phase.update
+        batch = batch_of(agent, phase)
+        yield phase.name, phase.update, batch
         if phase.delayed:
-            yield f"{phase.name} (delayed)", phase.delayed
+            yield f"{phase.name} (delayed)", phase.delayed, batch
+
+
+def batch_of(agent, phase):
+    """A batch that is the whole dataset."""
+    batch = make_batch(size=12)
+    if phase.prepare is None:
+        return batch
+    extra = jax.jit(phase.prepare)(start(agent), batch, jax.random.key(7))
+    assert all(len(array) == 12 and array.dtype == jnp.float32 for array in extra.values()), phase.name
+    return batch.replace(extra=extra)
 
 
 def finite(tree):
@@ -89,8 +100,7 @@ def test_every_update_is_jitted_and_vmapped_over_seeds_and_numbers_with_one_trac
         others.append(first.replace(hyper=first.hyper.replace(**{field.name: 0.5 * getattr(first.hyper, field.name)})))
     states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *others)
     keys = jax.random.split(jax.random.key(2), len(others))
-    batch = make_batch(size=12)
-    for name, update in updates(agent):
+    for name, update, batch in updates(agent):
         traces = []
 
         def counted(*arguments, update=update, traces=traces):
@@ -113,6 +123,17 @@ def params(state):
     return [model.params for model in models if isinstance(model, common.Model)]
 
 
+def test_what_a_phase_prepares_depends_on_what_it_leaves_alone(agent):
+    """A stopped run prepares it again, in the middle of the phase."""
+    for phase in agent.phases(tiny(agent)):
+        if phase.prepare is None:
+            continue
+        state, batch = start(agent), batch_of(agent, phase)
+        moved, _ = jax.jit(phase.update)(state, batch, jax.random.key(0))
+        again = jax.jit(phase.prepare)(moved, batch, jax.random.key(7))
+        assert not differ(again, batch.extra), phase.name
+
+
 def differ(left, right):
     return any(bool((a != b).any()) for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True))
 
@@ -122,12 +143,12 @@ def test_no_two_updates_have_the_same_noise(agent):
 
     Where the key is used at all: with all learning rates 0 nothing but the noise tells two updates apart.
     """
-    state, batch = start(agent), make_batch(size=12)
+    state = start(agent)
     moving = [field.name for field in dataclasses.fields(agent.Hyper) if field.name.endswith(("_lr", "ema_rate"))]
     rates = dict.fromkeys(moving, jnp.float32(0))
     state = state.replace(hyper=state.hyper.replace(**rates))
     for phase in agent.phases(tiny(agent)):
-        update = jax.jit(phase.update)
+        update, batch = jax.jit(phase.update), batch_of(agent, phase)
         keys = [jax.random.key(0), jax.random.key(1)]
         (first, metrics), (_, with_other_key) = (update(state, batch, key) for key in keys)
         _, following = update(first, batch, keys[0])
@@ -137,8 +158,8 @@ def test_no_two_updates_have_the_same_noise(agent):
 
 def test_its_policies_stay_in_the_box_and_act_alike_from_a_snapshot(agent):
     state = start(agent)
-    for _, update in updates(agent):
-        state, _ = jax.jit(update)(state, make_batch(size=12), jax.random.key(0))
+    for _, update, batch in updates(agent):
+        state, _ = jax.jit(update)(state, batch, jax.random.key(0))
     kept = common.only_acting(state)
     assert len(jax.tree.leaves(kept)) < len(jax.tree.leaves(state))
     for shape in ((), (5,), (2, 3)):
