@@ -1,4 +1,4 @@
-"""Networks: the noise predictor `eps(s, a^n, n)` and a member of the ensembles `Q(s, a)` and `V(s, a^n, n)`."""
+"""Networks: noise predictors `eps(s, a^n, n)`, members of the ensembles `Q(s, a)` and `V(s, a^n, n)`, plain MLPs."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -224,3 +224,60 @@ class ResidualNetwork(nn.Module):
             y = nn.swish(nn.Dense(4 * self.width, kernel_init=kernel_init, name=f"wide_{i}")(y))
             x = x + nn.Dense(self.width, kernel_init=kernel_init, name=f"narrow_{i}")(y)
         return nn.Dense(self.outputs, kernel_init=kernel_init, name="output")(nn.swish(x))
+
+
+def time_features(t: jax.Array) -> jax.Array:
+    """Returns the embeddings `[..., TIME_WIDTH]` of times in [0, 1]: those of `sinusoidal_table` at 1000 t."""
+    t = jnp.asarray(t)
+    half = TIME_WIDTH // 2
+    frequencies = np.exp(-np.log(10_000.0) * np.arange(half) / (half - 1))
+    angles = t[..., None] * jnp.asarray(1000 * frequencies, jnp.float32).reshape((1,) * t.ndim + (half,))
+    return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
+
+
+class ConditionedBlock(nn.Module):
+    """A residual block: `W x + U silu(V x + C c)` for a condition c, both with an axis of features last."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array, condition: jax.Array) -> jax.Array:
+        hidden = nn.Dense(self.width, name="input")(x)
+        hidden += nn.Dense(self.width, use_bias=False, name="condition")(condition)
+        return nn.Dense(self.width, name="skip")(x) + nn.Dense(self.width, name="output")(nn.silu(hidden))
+
+
+class UShapedMLP(nn.Module):
+    """A U-Net of dense layers on `(s, a^t, t)`: blocks that narrow, and wider ones again that also read the former.
+
+    Observations and t condition every block. Their part is computed once where many actions share them.
+
+    Attributes:
+      widths: of the narrowing blocks.
+      outputs: width of the output.
+    """
+
+    widths: Sequence[int]
+    outputs: int
+
+    @nn.compact
+    def __call__(self, observations: jax.Array, actions: jax.Array, t: jax.Array) -> jax.Array:
+        """Returns `[..., outputs]`.
+
+        Args:
+          observations: `[..., observation_dim]`, its leading axes broadcasting against those of `actions`.
+          actions: `[..., action_dim]`.
+          t: times in [0, 1], broadcasting against the leading axes of `observations`.
+        """
+        times = nn.Dense(TIME_WIDTH, name="time")(time_features(t))
+        times = jnp.broadcast_to(times, (*observations.shape[:-1], TIME_WIDTH))
+        condition = nn.Dense(self.widths[0], name="embedding")(jnp.concatenate([observations, times], axis=-1))
+        condition = nn.silu(condition)
+        x, passed = actions, []
+        for i, width in enumerate(self.widths):
+            x = ConditionedBlock(width, name=f"down_{i}")(x, condition)
+            passed.append(x)
+        for i in reversed(range(len(self.widths) - 1)):
+            x = jnp.concatenate([passed[i], x], axis=-1)
+            x = ConditionedBlock(self.widths[i], name=f"up_{i}")(x, condition)
+        return nn.Dense(self.outputs, name="output")(nn.silu(x))

@@ -11,7 +11,7 @@ ROOT = Path(bdpo_jax.__file__).parent
 LAYERS = (
     ("errors", "types"),
     ("settings",),
-    ("diffusion", "edm", "networks", "ensembles"),
+    ("diffusion", "edm", "vpsde", "networks", "ensembles"),
     ("agents",),
     ("devices", "workdir"),
     ("checkpoint", "loggers"),

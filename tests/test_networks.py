@@ -159,3 +159,17 @@ def test_bfloat16_keeps_parameters_and_outputs_in_float32(outputs, steps):
     assert 0 < np.abs(found - expected).max() < 0.05 * np.abs(expected).max()
     gradient = jax.grad(lambda p: fast.apply(p, *inputs).sum())(params)
     assert {leaf.dtype for leaf in jax.tree.leaves(gradient)} == {jnp.dtype("float32")}
+
+
+def test_the_predictor_shares_its_condition_among_actions():
+    """Broadcast observations and times give what repeated ones do; another t gives something else."""
+    network = networks.UShapedMLP((8, 4), 2)
+    keys = jax.random.split(jax.random.key(0), 4)
+    observations, actions = jax.random.normal(keys[0], (5, 1, 3)), jax.random.normal(keys[1], (5, 6, 2))
+    t = jax.random.uniform(keys[2], (5, 1))
+    apply = jax.jit(network.apply)
+    params = jax.jit(network.init)(keys[3], observations, actions, t)
+    found = apply(params, observations, actions, t)
+    repeated = apply(params, jnp.repeat(observations, 6, axis=1), actions, jnp.repeat(t, 6, axis=1))
+    np.testing.assert_allclose(found, repeated, rtol=1e-4, atol=1e-5)
+    assert bool((jnp.abs(found - apply(params, observations, actions, 1 - t)) > 1e-4).any())

@@ -1,6 +1,6 @@
 """The algorithms by name; nothing else in the package names one."""
 
-from bdpo_jax.agents import bdpo, cql, dac, deterministic, diffusion_ql, dtql, fql, gaussian, idql, iql, rebrac
+from bdpo_jax.agents import bdpo, cql, dac, deterministic, diffusion_ql, dtql, fql, gaussian, idql, iql, qgpo, rebrac
 
 AGENTS = {
     "bdpo": bdpo,
@@ -9,6 +9,7 @@ AGENTS = {
     "iql": iql,
     "idql": idql,
     "dtql": dtql,
+    "qgpo": qgpo,
     "cql": cql,
     "fql": fql,
     "rebrac": rebrac,
