@@ -11,12 +11,18 @@ best quartile 0.85; shortest path 1.80), 100 episodes each:
   iql            -0.76  0.75   0.77    79, 100, 100% 21%, none, none
   gaussian       0.75   0.84   0.94    100%          none
   deterministic  0.75   0.80   0.14    100%          none
+  idql           0.33   0.27   0.01    100, 100, 95% none, none, 5%
+  dtql           -0.25  0.20   0.05    100%          none
+  rebrac         0.16   0.20   -0.60   100%          none
+  cql            -0.69  -0.40  -0.38   100%          none
+  fql            -0.96  -0.55  -1.59   75 to 94%     6 to 25%
   dac            -1.81  -0.63  -1.43   100%          none
   diffusion_ql   -1.33  -2.02  -1.45   72 to 94%     6 to 28%
 
-The last four were tuned on a seed or two, BDPO on more and with layer norm in its noise predictors, with which it
-returned 1.08, 1.15 and 1.13 on seeds 0 to 2, each with data of its own. So this compares programs that run, not
-methods.
+idql, dtql, rebrac, cql and fql have not been tuned at all, the other four on a seed or two, BDPO on more and with layer
+norm in its noise predictors, with which it returned 1.08, 1.15 and 1.13 on seeds 0 to 2, each with data of its own. So
+this compares programs that run, not methods (docs/pointmass-methods.png). Deterministic and Gaussian policies do not
+run into the obstacle: each takes one way, and their behavior models, which take the mean of both, do.
 """
 
 from configs import base
