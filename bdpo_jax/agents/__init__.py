@@ -1,6 +1,20 @@
 """The algorithms by name; nothing else in the package names one."""
 
-from bdpo_jax.agents import bdpo, cql, dac, deterministic, diffusion_ql, dtql, fql, gaussian, idql, iql, qgpo, rebrac
+from bdpo_jax.agents import (
+    bdpo,
+    cql,
+    dac,
+    deterministic,
+    diffusion_ql,
+    dtql,
+    fql,
+    gaussian,
+    idql,
+    iql,
+    qgpo,
+    rebrac,
+    sfbc,
+)
 
 AGENTS = {
     "bdpo": bdpo,
@@ -10,6 +24,7 @@ AGENTS = {
     "idql": idql,
     "dtql": dtql,
     "qgpo": qgpo,
+    "sfbc": sfbc,
     "cql": cql,
     "fql": fql,
     "rebrac": rebrac,
