@@ -9,7 +9,8 @@ The sum over actions is estimated by importance sampling from `actor_samples` ac
 on the box, of pi(s) and of pi(s'), as in appendix F. The weight w is fixed, or, where `lagrange_threshold` is not
 negative, the Lagrange multiplier of "the gap is at most the threshold" ((30) there). For the first `cloning_steps`
 updates the policy maximises its entropy and the likelihood of the data instead of Q, while Q already learns, as in the
-authors' code. The target has no entropy term. The policy's mean acts, from the last checkpoint.
+authors' code. The target has no entropy term. The squared error is without (4)'s factor 1/2, as in the authors' code.
+The policy's mean acts, from the last checkpoint.
 
 The authors' paper, code and later reruns disagree on settings (see `configs/methods.py`), and so do results.
 """

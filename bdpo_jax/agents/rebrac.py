@@ -1,12 +1,14 @@
 """ReBRAC: behavior-regularized actor-critic, revisited (Tarasov et al., 2023), as pure functions.
 
-    L_pi = E[ b1 ||pi(s) - a||^2 - min_k Q_k(s, pi(s)) / sg(E min_k |Q_k(s, pi(s))|) ]
+    L_pi = E[ b1 ||pi(s) - a||^2 - min_k Q_k(s, pi(s)) / sg(E |min_k Q_k(s, pi(s))|) ]
     L_Q  = E (y - Q_k(s, a))^2,
     y    = r + gamma (1 - d) (min_k Qbar_k(s', a') - b2 ||a' - a'_data||^2),  a' = pibar(s') + clipped noise
 
 TD3's noise and delay: policy and averages move in every second update. `a'_data` is the data's action at s', which is
 that of the next row where the next row begins at s'. The last row of an episode that was cut has none, and no penalty
 (the authors' data has one there). The policy acts without noise, from the last checkpoint.
+
+Differs from the authors' code: the policy's average moves towards the new parameters, not those before the step.
 """
 
 import dataclasses
