@@ -157,18 +157,27 @@ def test_no_two_updates_have_the_same_noise(agent):
 
 
 def test_its_policies_stay_in_the_box_and_act_alike_from_a_snapshot(agent):
-    state = start(agent)
-    for _, update, batch in updates(agent):
-        state, _ = jax.jit(update)(state, batch, jax.random.key(0))
+    state = with_other_averages(start(agent))
     kept = common.only_acting(state)
     assert len(jax.tree.leaves(kept)) < len(jax.tree.leaves(state))
-    for shape in ((), (5,), (2, 3)):
+    for shape in ((), (2, 3)):
         observations = 10 * jax.random.normal(jax.random.key(1), (*shape, OBSERVATION_DIM))
         for policy in agent.POLICIES.values():
             actions = jax.jit(policy)(state, observations, jax.random.key(3))
             assert actions.shape == (*shape, ACTION_DIM) and actions.dtype == jnp.float32
             assert bool((jnp.abs(actions) <= 1).all())
             np.testing.assert_array_equal(actions, jax.jit(policy)(kept, observations, jax.random.key(3)))
+
+
+def with_other_averages(state):
+    """The state with averages that differ from the parameters, as after some updates."""
+
+    def move(node):
+        if not isinstance(node, common.Model) or node.ema is None:
+            return node
+        return node.replace(ema=jax.tree.map(lambda x: x + 0.01, node.ema))
+
+    return jax.tree.map(move, state, is_leaf=lambda node: isinstance(node, common.Model))
 
 
 def test_its_views_have_the_promised_shapes(agent):
