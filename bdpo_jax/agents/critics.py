@@ -68,6 +68,16 @@ def value_of_draws(
     return aggregate(values.max(axis=-1) if maximum else values.mean(axis=-1), how, rho)
 
 
+def followed(dataset: Any) -> jax.Array:
+    """Returns whether the row after each one begins at its next observation, `[size]`: it is the next of its episode.
+
+    Args:
+      dataset: transitions in the order of their episodes.
+    """
+    same = (dataset.next_observations[:-1] == dataset.observations[1:]).all(axis=-1)
+    return jnp.append(same, False)
+
+
 def td_target(batch: Batch, discount: jax.Array, next_values: jax.Array) -> jax.Array:
     """Returns `r + discount (1 - d) next_values`, `[batch]`."""
     return batch.rewards + discount * (1 - batch.terminals) * next_values

@@ -25,7 +25,7 @@ from bdpo_jax import ensembles, networks
 from bdpo_jax.agents import common
 from bdpo_jax.agents.base import Metrics, Phase
 from bdpo_jax.agents.common import Model
-from bdpo_jax.agents.critics import check_batch, regression, td_target
+from bdpo_jax.agents.critics import check_batch, followed, regression, td_target
 from bdpo_jax.settings import number, read, read_traced, widths
 from bdpo_jax.types import Batch
 
@@ -133,9 +133,8 @@ def next_actions(state: State, dataset: Any, key: jax.Array) -> dict[str, jax.Ar
 
     It has one where the next row begins at s'. `state` and `key` are not used.
     """
-    same = (dataset.next_observations[:-1] == dataset.observations[1:]).all(axis=-1)
-    followed = jnp.append(same, False).astype(jnp.float32)
-    return {"next_actions": jnp.roll(dataset.actions, -1, axis=0), "followed": followed}
+    following = jnp.roll(dataset.actions, -1, axis=0)
+    return {"next_actions": following, "followed": followed(dataset).astype(jnp.float32)}
 
 
 def policy(static: Static, params: Any, observations: jax.Array) -> jax.Array:

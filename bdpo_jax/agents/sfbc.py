@@ -29,7 +29,7 @@ from bdpo_jax import networks
 from bdpo_jax.agents import common
 from bdpo_jax.agents.base import Metrics, Phase
 from bdpo_jax.agents.common import Model
-from bdpo_jax.agents.critics import check_batch
+from bdpo_jax.agents.critics import check_batch, followed
 from bdpo_jax.agents.score_model import CHUNK, ScoreModel, draw, score_loss
 from bdpo_jax.settings import number, read, read_traced, widths
 from bdpo_jax.types import Array, Batch
@@ -158,8 +158,6 @@ def returns(dataset: Any, discount: jax.Array, next_values: jax.Array) -> jax.Ar
       discount: gamma.
       next_values: `V_{n+1}` `[size]`, minus infinity where there is none.
     """
-    same = (dataset.next_observations[:-1] == dataset.observations[1:]).all(axis=-1)
-    followed = jnp.append(same, False)
 
     def back(following, row):
         reward, terminal, follows, value = row
@@ -168,7 +166,7 @@ def returns(dataset: Any, discount: jax.Array, next_values: jax.Array) -> jax.Ar
         found = reward + discount * (1 - terminal) * best
         return found, found
 
-    rows = (dataset.rewards, dataset.terminals, followed, next_values)
+    rows = (dataset.rewards, dataset.terminals, followed(dataset), next_values)
     return jax.lax.scan(back, jnp.float32(0), rows, reverse=True)[1]
 
 
