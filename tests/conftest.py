@@ -24,6 +24,15 @@ if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def forget_programs():
+    """Frees a file's compiled programs: a process that keeps those of all runs out of memory maps, and crashes."""
+    yield
+    import jax  # not before the environment is set
+
+    jax.clear_caches()
+
+
 @pytest.fixture(scope="module")
 def no_pictures():
     """Other tests draw; where there are many runs it would take most of the time."""
