@@ -7,7 +7,7 @@ import traceback
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from bdpo_jax import devices, settings, training
+from bdpo_jax import arguments, devices, training
 from bdpo_jax.errors import NonFinite, Stopped, UserError
 
 _DEFAULT = "--config=configs/synthetic2d.py"
@@ -20,43 +20,19 @@ _PROCESSES = flags.DEFINE_integer("processes", None, "How many processes the job
 _PROCESS = flags.DEFINE_integer("process", None, "Which of them this is, from 0.")
 
 
-def _last_of_each(argv):
-    """The arguments without those `--config.KEY=VALUE` that a later one of the same key replaces."""
-    keys = [re.match(r"--?config\.[^=]+=", argument) for argument in argv]
-    last = {found[0].lstrip("-"): i for i, found in enumerate(keys) if found}
-    return [argument for i, argument in enumerate(argv) if not keys[i] or last[keys[i][0].lstrip("-")] == i]
-
-
-def _unknown_key(argv):
-    """The sentence about the first `--config.KEY` that the config has not, None where it has all."""
-    path = next(argument.partition("=")[2] for argument in argv if re.match(r"--?config=", argument))
-    config = config_flags.config_flags.ConfigFileFlagParser("config").parse(path)
-    for found in filter(None, (re.match(r"--?(?:no)?config\.([^=]+)", argument) for argument in argv)):
-        try:
-            settings.require(config, found[1])
-        except UserError as error:
-            return error
-    return None
-
-
 def parse(argv):
     """Reads the flags; a mistake in them is one sentence."""
-    argv = _last_of_each(argv)
-    named = any(re.match(r"--?config(=|$)", argument) for argument in argv)
+    argv = arguments.last_of_each(argv)
+    argv = argv if arguments.names_config(argv) else [argv[0], _DEFAULT, *argv[1:]]
     try:
-        argv = argv if named else [argv[0], _DEFAULT, *argv[1:]]
         rest = flags.FLAGS(argv)
         _ = _CONFIG.value.task  # raises where the file could not be loaded
         return rest
     except Exception as error:
         # A config file's own error arrives as a part of the library's text.
         own = re.findall(r"UserError: (.+)", str(error))
-        unknown = None if own else _unknown_key(argv)
-        if own:
-            sys.exit(f"Error: {own[-1]}")
-        if unknown:
-            sys.exit(f"Error: {unknown}")
-        sys.exit(f"Error: {' '.join(str(error).split())}")
+        said = own[-1] if own else arguments.unknown_key(argv) or " ".join(str(error).split())
+        sys.exit(f"Error: {said}")
 
 
 def main(argv):

@@ -62,6 +62,10 @@ def test_every_setting_can_be_listed():
     ("arguments", "sentence"),
     [
         (("--config.lr=1",), "There is no config key 'lr'; the nearest known one is '"),
+        (
+            ("--config", "configs/pointmass.py", "--config.etaa=1"),
+            "no config key 'etaa'; the nearest known one is 'eta'.",
+        ),
         (("--config.sweep.gamma=.9",), "There is no config key 'sweep.gamma'; the nearest known one is 'sweep."),
         (("--config.actor_widths=64x4",), "config.actor_widths is ('64x4',); it must be a tuple of positive widths."),
         (("--config.seed=12345678901234567890",), "config.seed is 12345678901234567890; it must be at most"),

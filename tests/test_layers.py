@@ -11,6 +11,7 @@ ROOT = Path(bdpo_jax.__file__).parent
 LAYERS = (
     ("errors", "types"),
     ("settings",),
+    ("arguments",),
     ("diffusion", "edm", "vpsde", "networks", "ensembles"),
     ("agents",),
     ("devices", "workdir"),

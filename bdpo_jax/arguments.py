@@ -1,0 +1,44 @@
+"""What the flags library leaves to be wished for in `--config=FILE --config.KEY=VALUE`."""
+
+import re
+from collections.abc import Sequence
+
+from ml_collections import config_flags
+
+from bdpo_jax import settings
+from bdpo_jax.errors import UserError
+
+
+def last_of_each(argv: Sequence[str]) -> list[str]:
+    """Returns the arguments without those `--config.KEY=VALUE` that a later one of the same key replaces.
+
+    The library appends the elements of a tuple that is given twice.
+    """
+    keys = [re.match(r"--?config\.[^=]+=", argument) for argument in argv]
+    last = {found[0].lstrip("-"): i for i, found in enumerate(keys) if found}
+    return [argument for i, argument in enumerate(argv) if not keys[i] or last[keys[i][0].lstrip("-")] == i]
+
+
+def unknown_key(argv: Sequence[str]) -> str | None:
+    """Returns the sentence about the first `--config.KEY` that the config has not; None where it has all.
+
+    Args:
+      argv: with the config's file, as `--config=FILE` or in two words.
+    """
+    text = next(argument.partition("=")[2] or argv[i + 1] for i, argument in enumerate(argv) if _names_file(argument))
+    config = config_flags.config_flags.ConfigFileFlagParser("config").parse(text)
+    for found in filter(None, (re.match(r"--?(?:no)?config\.([^=]+)", argument) for argument in argv)):
+        try:
+            settings.require(config, found[1])
+        except UserError as error:
+            return str(error)
+    return None
+
+
+def _names_file(argument: str) -> bool:
+    return bool(re.match(r"--?config(=|$)", argument))
+
+
+def names_config(argv: Sequence[str]) -> bool:
+    """Returns whether a config's file is among the arguments."""
+    return any(map(_names_file, argv))
