@@ -78,5 +78,5 @@ def test_a_learned_weight_rises_while_the_gap_is_above_the_threshold():
     for threshold, direction in ((1e3, -1), (0.0, 1)):
         config = settings.make(cql, actor_widths=(8,), value_widths=(8,), lagrange_threshold=threshold)
         state = cql.init(config, jax.random.key(0), 3, 2)
-        moved, metrics = cql.update(state, make_batch(size=8), jax.random.key(0))
+        moved, metrics = jax.jit(cql.update)(state, make_batch(size=8), jax.random.key(0))
         assert np.sign(moved.multiplier.params["log"]) == direction and metrics["q_weight"] == 1

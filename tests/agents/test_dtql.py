@@ -34,7 +34,7 @@ def test_the_trust_region_at_the_data_is_the_behavior_s_loss(monkeypatch):
         apply = staticmethod(lambda params, observations: Fixed)
 
     monkeypatch.setattr(dtql.Static, "policy_network", Network)
-    _, parts = dtql.actor_loss(state.actor.params, state, batch.observations, key)
+    _, parts = jax.jit(dtql.actor_loss)(state.actor.params, state, batch.observations, key)
     trust_key = jax.random.split(key)[1]
     expected = dtql.behavior_loss(state.behavior.params, state.static, batch.observations, actions, trust_key).mean()
     assert float(parts["trust_loss"]) == pytest.approx(float(expected), rel=1e-5)
@@ -49,7 +49,7 @@ def moves(new, old):
 def test_the_first_phase_moves_neither_the_policy_nor_q_s_average():
     state, batch = start(), make_batch(size=16)
     for update, second in ((dtql.pretrain, False), (dtql.update, True)):
-        new, _ = update(state, batch, jax.random.key(0))
+        new, _ = jax.jit(update)(state, batch, jax.random.key(0))
         assert moves(new.actor, state.actor) == moves(new.q.ema, state.q.ema) == second
         assert all(moves(getattr(new, name).params, getattr(state, name).params) for name in ("behavior", "q", "v"))
 

@@ -81,9 +81,8 @@ def test_dropout_is_of_training_alone():
     assert losses[0] != losses[1]
     assert float(cloning_loss(state.behavior.params, *inputs)) not in losses
     observations, key = jnp.ones((4, 3)), jax.random.key(0)
-    np.testing.assert_array_equal(idql.act(state, observations, key), idql.act(plain, observations, key))
-    _, with_dropout = idql.pretrain_behavior(state, *inputs[1:])
-    _, without = idql.pretrain_behavior(plain, *inputs[1:])
+    np.testing.assert_array_equal(*(jax.jit(idql.act)(s, observations, key) for s in (state, plain)))
+    (_, with_dropout), (_, without) = (jax.jit(idql.pretrain_behavior)(s, *inputs[1:]) for s in (state, plain))
     assert float(with_dropout["behavior_loss"]) != float(without["behavior_loss"])
 
 
