@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import export
 
 TURNS_FROM = 3e7  # multiply-adds of one member's forward pass, see `_take_turns`
 
@@ -28,7 +27,7 @@ def _take_turns(params: Any, rows: int) -> bool:
     There a batched product over members runs at less than half the rate of a plain one, which small ones cannot reach.
     Exported for any batch size, `rows` is no number, and they never do.
     """
-    if export.is_symbolic_dim(rows):
+    if not isinstance(rows, int):
         return False
     leaves = jax.tree.leaves(params)
     work = rows * sum(leaf.size for leaf in leaves) / len(leaves[0])

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 TIME_WIDTH = 64  # width of the sinusoidal embedding and of what the time network returns
+_FREQUENCIES = np.exp(-np.log(10_000.0) * np.arange(TIME_WIDTH // 2) / (TIME_WIDTH // 2 - 1))  # radians per step
 
 
 def kernel_init(key: jax.Array, shape: tuple[int, int], dtype=jnp.float32) -> jax.Array:
@@ -43,9 +44,7 @@ def mish(x: jax.Array) -> jax.Array:
 
 def sinusoidal_table(steps: int) -> np.ndarray:
     """Returns the embeddings `[steps + 1, TIME_WIDTH]` of n = 0..steps: cosines, then sines."""
-    half = TIME_WIDTH // 2
-    frequencies = np.exp(-np.log(10_000.0) * np.arange(half) / (half - 1))
-    angles = np.arange(steps + 1)[:, None] * frequencies
+    angles = np.arange(steps + 1)[:, None] * _FREQUENCIES
     return np.concatenate([np.cos(angles), np.sin(angles)], axis=-1).astype(np.float32)
 
 
@@ -229,9 +228,7 @@ class ResidualNetwork(nn.Module):
 def time_features(t: jax.Array) -> jax.Array:
     """Returns the embeddings `[..., TIME_WIDTH]` of times in [0, 1]: those of `sinusoidal_table` at 1000 t."""
     t = jnp.asarray(t)
-    half = TIME_WIDTH // 2
-    frequencies = np.exp(-np.log(10_000.0) * np.arange(half) / (half - 1))
-    angles = t[..., None] * jnp.asarray(1000 * frequencies, jnp.float32).reshape((1,) * t.ndim + (half,))
+    angles = t[..., None] * jnp.asarray(1000 * _FREQUENCIES, jnp.float32).reshape((1,) * t.ndim + (-1,))
     return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
 
 

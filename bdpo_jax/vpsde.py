@@ -25,18 +25,18 @@ class VPSDE:
     beta_min: float = 0.1
     beta_max: float = 20.0
 
+    def log_alpha(self, t):
+        """Returns `log alpha_t`, of the shape of t, NumPy's or JAX's."""
+        return -t * t * (self.beta_max - self.beta_min) / 4 - t * self.beta_min / 2
+
     def marginal(self, t: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Returns `(alpha_t, sigma_t)`, of the shape of t."""
-        log_alpha = -jnp.square(t) * (self.beta_max - self.beta_min) / 4 - t * self.beta_min / 2
+        log_alpha = self.log_alpha(t)
         return jnp.exp(log_alpha), jnp.sqrt(-jnp.expm1(2 * log_alpha))
 
     def grid(self, steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Returns t, alpha and sigma `[steps + 1]` from t = 1 to `T_MIN`, equidistant in lambda; float64."""
-
-        def log_alpha(t):
-            return -np.square(t) * (self.beta_max - self.beta_min) / 4 - t * self.beta_min / 2
-
-        ends = np.array([log_alpha(1.0), log_alpha(T_MIN)])
+        ends = self.log_alpha(np.array([1.0, T_MIN]))
         first, last = ends - np.log(-np.expm1(2 * ends)) / 2
         lambdas = np.linspace(first, last, steps + 1)
         twice = np.logaddexp(0, -2 * lambdas)  # -2 log alpha, of which t is the root of a quadratic

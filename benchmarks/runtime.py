@@ -47,9 +47,10 @@ def make_state(method: str, steps: int, sizes: str, **changes):
 def subroutines(method: str) -> dict:
     """`{name: (update, what it may change)}`; what is not kept is not computed."""
     agent = AGENTS[method]
-    found = {"value": (agent.update_critics, ("q", "v")), "actor": (agent.update_actor, ("actor",))}
+    found = {"value": (agent.update_critics, ("q",)), "actor": (agent.update_actor, ("actor",))}
     if method == "bdpo":
         found |= {
+            "value": (agent.update_critics, ("q", "v")),
             "q": (agent.update_critics, ("q",)),
             "v": (agent.update_critics, ("v",)),
             "behavior": (bdpo.pretrain_behavior, ("behavior",)),
@@ -83,7 +84,7 @@ def repeated(update, kept: tuple[str, ...], batch, updates: int):
     def run(state):
         def one(state, key):
             new, _ = update(state, batch, key)
-            return state.replace(**{name: getattr(new, name) for name in kept if hasattr(new, name)}), None
+            return state.replace(**{name: getattr(new, name) for name in kept}), None
 
         return jax.lax.scan(one, state, jax.random.split(jax.random.key(1), updates))[0]
 

@@ -78,7 +78,15 @@ class Agent(Protocol):
 
     @staticmethod
     def init(config: Any, key: jax.Array, observation_dim: int, action_dim: int) -> State:
-        """Returns the initial state; `config` is any object with the attributes that it wants to change."""
+        """Returns the initial state.
+
+        Args:
+          config: any object with attributes of the names of `Static`, `Hyper` and `Budget`; what it lacks has its
+            default.
+          key: PRNG key.
+          observation_dim: width of the observations.
+          action_dim: width of the actions.
+        """
 
     @staticmethod
     def phases(config: Any) -> tuple[Phase, ...]:

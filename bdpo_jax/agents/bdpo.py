@@ -24,7 +24,7 @@ from bdpo_jax import diffusion, ensembles, networks
 from bdpo_jax.agents import common
 from bdpo_jax.agents.base import Metrics, Phase
 from bdpo_jax.agents.common import Model
-from bdpo_jax.agents.critics import aggregate, best_of, check_batch, regression, td_target, value_of_draws
+from bdpo_jax.agents.critics import aggregate, best_of, check_batch, q_values, regression, td_target, value_of_draws
 from bdpo_jax.agents.denoiser import Denoiser, cloning_loss, draw, draw_paths
 from bdpo_jax.agents.draws import Visited, noisy_actions, visit
 from bdpo_jax.agents.regularized import Budget, Critics, Hyper, Samples, read_hyper, start_actor
@@ -416,11 +416,6 @@ def sample_best_of_behavior(
     """
     own = state.static.greedy_candidates
     return sample_actions(state, observations, key, candidates or (BEST_OF if own == 1 else own), "behavior")
-
-
-def q_values(state: State, observations: jax.Array, actions: jax.Array) -> jax.Array:
-    """Returns the ensemble's mean of the averaged Q, `[...]`."""
-    return ensembles.apply(state.static.q_network, state.q.ema, observations, actions).mean(axis=0)
 
 
 def v_values(state: State, observations: jax.Array, noisy: jax.Array, n: jax.Array) -> jax.Array:

@@ -29,7 +29,7 @@ from bdpo_jax import ensembles, networks
 from bdpo_jax.agents import common
 from bdpo_jax.agents.base import Metrics, Phase
 from bdpo_jax.agents.common import Model
-from bdpo_jax.agents.critics import check_batch, td_target
+from bdpo_jax.agents.critics import check_batch, q_values, td_target
 from bdpo_jax.agents.gaussian_head import SquashedGaussian, SquashedPolicy
 from bdpo_jax.settings import number, read, read_traced, widths
 from bdpo_jax.types import Batch
@@ -101,14 +101,7 @@ def phases(config: Any) -> tuple[Phase, ...]:
 
 
 def init(config: Any, key: jax.Array, observation_dim: int, action_dim: int) -> State:
-    """Returns the initial state.
-
-    Args:
-      config: any object with attributes of the names of `Static`, `Hyper` and `Budget`; what it lacks has its default.
-      key: PRNG key.
-      observation_dim: width of the observations.
-      action_dim: width of the actions.
-    """
+    """Returns the initial state, see `Agent.init`."""
     static = read(Static, config, action_dim=action_dim)
     return _init_models(static, key, observation_dim, read_traced(Hyper, config))
 
@@ -260,11 +253,6 @@ def act(state: State, observations: jax.Array, key: jax.Array) -> jax.Array:
     """Returns the squashed mean `[..., action_dim]` for observations `[..., observation_dim]`; `key` is not used."""
     found = policy(state, state.actor.acting, observations)
     return found.bound * jnp.tanh(found.before.mean)
-
-
-def q_values(state: State, observations: jax.Array, actions: jax.Array) -> jax.Array:
-    """Returns the ensemble's mean of the averaged Q, `[...]`."""
-    return ensembles.apply(state.static.q_network, state.q.acting, observations, actions).mean(axis=0)
 
 
 POLICIES = {"policy": act}

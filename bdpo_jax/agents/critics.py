@@ -156,6 +156,17 @@ def update_implicit_q(
     return common.apply_gradients(state.q, gradients, jnp.inf, rate, ema_rate), metrics
 
 
+def q_values(state: Any, observations: jax.Array, actions: jax.Array) -> jax.Array:
+    """Returns the ensemble's mean of the averaged Q, `[...]`: the view "q" of most algorithms.
+
+    Args:
+      state: with `q` and `static.q_network`.
+      observations: `[..., S]`.
+      actions: `[..., A]`.
+    """
+    return ensembles.apply(state.static.q_network, state.q.acting, observations, actions).mean(axis=0)
+
+
 def best_of(actions: jax.Array, values: jax.Array) -> jax.Array:
     """Returns of the candidates `actions [..., candidates, A]` the one of highest value, `[..., A]`.
 
@@ -163,7 +174,7 @@ def best_of(actions: jax.Array, values: jax.Array) -> jax.Array:
       actions: the candidates.
       values: `[..., candidates]`.
     """
-    return _pick(actions, jnp.argmax(values, axis=-1))
+    return pick(actions, jnp.argmax(values, axis=-1))
 
 
 def softmax_of(actions: jax.Array, values: jax.Array, key: jax.Array, temperature: jax.Array | float) -> jax.Array:
@@ -175,9 +186,9 @@ def softmax_of(actions: jax.Array, values: jax.Array, key: jax.Array, temperatur
       key: PRNG key; observations draw independently.
       temperature: in units of the values.
     """
-    return _pick(actions, jax.random.categorical(key, values / temperature, axis=-1))
+    return pick(actions, jax.random.categorical(key, values / temperature, axis=-1))
 
 
-def _pick(actions: jax.Array, which: jax.Array) -> jax.Array:
+def pick(actions: jax.Array, which: jax.Array) -> jax.Array:
     """Returns of `actions [..., candidates, A]` those with the indices `which [...]`, `[..., A]`."""
     return jnp.take_along_axis(actions, which[..., None, None], axis=-2)[..., 0, :]

@@ -29,7 +29,7 @@ from bdpo_jax import ensembles, networks
 from bdpo_jax.agents import common
 from bdpo_jax.agents.base import Metrics, Phase
 from bdpo_jax.agents.common import Model
-from bdpo_jax.agents.critics import best_of, check_batch, regression, td_target, value_of_draws
+from bdpo_jax.agents.critics import best_of, check_batch, q_values, regression, td_target, value_of_draws
 from bdpo_jax.agents.denoiser import OnlineDenoiser, draw, draw_paths, noised
 from bdpo_jax.settings import anything, number, read, read_traced, widths
 from bdpo_jax.types import Batch
@@ -228,11 +228,6 @@ def act(state: State, observations: jax.Array, key: jax.Array, candidates: int |
     """
     actions = draw(state.static, state.actor.acting, observations, key, candidates or state.static.greedy_candidates)
     return best_of(actions, q_values(state, observations[..., None, :], actions))
-
-
-def q_values(state: State, observations: jax.Array, actions: jax.Array) -> jax.Array:
-    """Returns the ensemble's mean of the averaged Q, `[...]`."""
-    return ensembles.apply(state.static.q_network, state.q.acting, observations, actions).mean(axis=0)
 
 
 def sample_paths(state: State, observations: jax.Array, key: jax.Array) -> jax.Array:

@@ -30,7 +30,7 @@ from bdpo_jax import ensembles, networks
 from bdpo_jax.agents import common
 from bdpo_jax.agents.base import Metrics, Phase
 from bdpo_jax.agents.common import Model
-from bdpo_jax.agents.critics import check_batch, regression, softmax_of, td_target, value_of_draws
+from bdpo_jax.agents.critics import check_batch, q_values, regression, softmax_of, td_target, value_of_draws
 from bdpo_jax.agents.denoiser import OnlineDenoiser, cloning_loss, draw, draw_paths
 from bdpo_jax.settings import anything, number, read, read_traced, widths
 from bdpo_jax.types import Batch
@@ -195,11 +195,6 @@ def act(state: State, observations: jax.Array, key: jax.Array, candidates: int |
     actions = draw(state.static, state.actor.acting, observations, draw_key, candidates)
     values = ensembles.apply(state.static.q_network, state.q.acting, observations[..., None, :], actions).min(axis=0)
     return softmax_of(actions, values, choice_key, state.hyper.selection_temperature)
-
-
-def q_values(state: State, observations: jax.Array, actions: jax.Array) -> jax.Array:
-    """Returns the ensemble's mean of the averaged Q, `[...]`."""
-    return ensembles.apply(state.static.q_network, state.q.acting, observations, actions).mean(axis=0)
 
 
 def sample_paths(state: State, observations: jax.Array, key: jax.Array) -> jax.Array:

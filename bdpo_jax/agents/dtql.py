@@ -26,7 +26,7 @@ from bdpo_jax import edm, ensembles, networks
 from bdpo_jax.agents import common
 from bdpo_jax.agents.base import Metrics, Phase
 from bdpo_jax.agents.common import Model
-from bdpo_jax.agents.critics import check_batch, softmax_of, update_implicit_q, update_implicit_v
+from bdpo_jax.agents.critics import check_batch, q_values, softmax_of, update_implicit_q, update_implicit_v
 from bdpo_jax.agents.gaussian_head import SquashedPolicy
 from bdpo_jax.settings import number, read, read_traced, widths
 from bdpo_jax.types import Batch
@@ -111,14 +111,7 @@ def phases(config: Any) -> tuple[Phase, ...]:
 
 
 def init(config: Any, key: jax.Array, observation_dim: int, action_dim: int) -> State:
-    """Returns the initial state.
-
-    Args:
-      config: any object with attributes of the names of `Static`, `Hyper` and `Budget`; what it lacks has its default.
-      key: PRNG key.
-      observation_dim: width of the observations.
-      action_dim: width of the actions.
-    """
+    """Returns the initial state, see `Agent.init`."""
     horizon = read(Hyper, config).decay_steps or NO_DECAY
     hyper = read_traced(Hyper, config, decay_steps=horizon)
     return _init_models(read(Static, config, action_dim=action_dim), key, observation_dim, hyper)
@@ -169,7 +162,10 @@ def _update(state: State, batch: Batch, key: jax.Array, ema_rate: jax.Array | fl
     check_batch(batch, state.static.action_dim)
     static, hyper = state.static, state.hyper
     key = jax.random.fold_in(jax.random.fold_in(key, 0), state.step)
-    mean_loss = lambda params: behavior_loss(params, static, batch.observations, batch.actions, key).mean()  # noqa: E731
+
+    def mean_loss(params):
+        return behavior_loss(params, static, batch.observations, batch.actions, key).mean()
+
     loss, gradients = jax.value_and_grad(mean_loss)(state.behavior.params)
     v, v_metrics = update_implicit_v(state, state.q.params, batch, hyper.value_lr)
     q, q_metrics = update_implicit_q(state, batch, hyper.value_lr, ema_rate)
@@ -221,11 +217,6 @@ def act_as_behavior(state: State, observations: jax.Array, key: jax.Array) -> ja
     network = functools.partial(static.denoiser.apply, state.behavior.acting, observations)
     shape = (*observations.shape[:-1], static.action_dim)
     return edm.sample(network, key, shape, static.diffusion_steps, static.action_bound)
-
-
-def q_values(state: State, observations: jax.Array, actions: jax.Array) -> jax.Array:
-    """Returns the ensemble's mean of the averaged Q, `[...]`."""
-    return ensembles.apply(state.static.q_network, state.q.acting, observations, actions).mean(axis=0)
 
 
 POLICIES = {"policy": act, "behavior": act_as_behavior}

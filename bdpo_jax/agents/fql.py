@@ -26,7 +26,7 @@ from bdpo_jax import ensembles, networks
 from bdpo_jax.agents import common
 from bdpo_jax.agents.base import Metrics, Phase
 from bdpo_jax.agents.common import Model
-from bdpo_jax.agents.critics import aggregate, check_batch, regression, td_target
+from bdpo_jax.agents.critics import aggregate, check_batch, q_values, regression, td_target
 from bdpo_jax.settings import anything, choice, number, read, read_traced, widths
 from bdpo_jax.types import Batch
 
@@ -103,14 +103,7 @@ def phases(config: Any) -> tuple[Phase, ...]:
 
 
 def init(config: Any, key: jax.Array, observation_dim: int, action_dim: int) -> State:
-    """Returns the initial state.
-
-    Args:
-      config: any object with attributes of the names of `Static`, `Hyper` and `Budget`; what it lacks has its default.
-      key: PRNG key.
-      observation_dim: width of the observations.
-      action_dim: width of the actions.
-    """
+    """Returns the initial state, see `Agent.init`."""
     static = read(Static, config, action_dim=action_dim)
     return _init_models(static, key, observation_dim, read_traced(Hyper, config))
 
@@ -227,11 +220,6 @@ def act_as_behavior(state: State, observations: jax.Array, key: jax.Array) -> ja
     """Returns one action `[..., A]` of the flow for observations `[..., S]`."""
     noise = jax.random.normal(key, (*observations.shape[:-1], state.static.action_dim))
     return flow_end(state.static, state.flow.acting, observations, noise)
-
-
-def q_values(state: State, observations: jax.Array, actions: jax.Array) -> jax.Array:
-    """Returns the ensemble's mean of the averaged Q, `[...]`."""
-    return ensembles.apply(state.static.q_network, state.q.acting, observations, actions).mean(axis=0)
 
 
 POLICIES = {"policy": act, "behavior": act_as_behavior}

@@ -117,14 +117,7 @@ def phases(config: Any) -> tuple[Phase, ...]:
 
 
 def init(config: Any, key: jax.Array, observation_dim: int, action_dim: int) -> State:
-    """Returns the initial state.
-
-    Args:
-      config: any object with attributes of the names of `Static`, `Hyper` and `Budget`; what it lacks has its default.
-      key: PRNG key.
-      observation_dim: width of the observations.
-      action_dim: width of the actions.
-    """
+    """Returns the initial state, see `Agent.init`."""
     horizon = read(Hyper, config).decay_steps or max(read(Budget, config).pretrain_steps, 1)
     hyper = read_traced(Hyper, config, decay_steps=horizon)
     return _init_models(read(Static, config, action_dim=action_dim), key, observation_dim, hyper)

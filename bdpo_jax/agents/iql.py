@@ -22,7 +22,7 @@ from bdpo_jax import ensembles, networks
 from bdpo_jax.agents import common
 from bdpo_jax.agents.base import Metrics, Phase
 from bdpo_jax.agents.common import Model
-from bdpo_jax.agents.critics import advantages, check_batch, update_implicit_q, update_implicit_v
+from bdpo_jax.agents.critics import advantages, check_batch, q_values, update_implicit_q, update_implicit_v
 from bdpo_jax.agents.gaussian_head import GaussianPolicy
 from bdpo_jax.settings import number, read, read_traced, widths
 from bdpo_jax.types import Batch
@@ -159,11 +159,6 @@ def update(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
 def act(state: State, observations: jax.Array, key: jax.Array) -> jax.Array:
     """Returns the policy's mean `[..., action_dim]` for observations `[..., observation_dim]`; `key` is not used."""
     return state.static.policy_network.apply(state.actor.acting, observations).mean
-
-
-def q_values(state: State, observations: jax.Array, actions: jax.Array) -> jax.Array:
-    """Returns the ensemble's mean of the averaged Q, `[...]`."""
-    return ensembles.apply(state.static.q_network, state.q.acting, observations, actions).mean(axis=0)
 
 
 POLICIES = {"policy": act}

@@ -31,8 +31,8 @@ from bdpo_jax import ensembles, networks
 from bdpo_jax.agents import common
 from bdpo_jax.agents.base import Metrics, Phase
 from bdpo_jax.agents.common import Model
-from bdpo_jax.agents.critics import check_batch, regression, td_target
-from bdpo_jax.agents.score_model import ScoreModel, draw, draw_support, noised, score_loss
+from bdpo_jax.agents.critics import check_batch, q_values, regression, td_target
+from bdpo_jax.agents.score_model import ScoreModel, act_as_behavior, draw, draw_support, noised, update_behavior
 from bdpo_jax.settings import anything, number, read, read_traced, widths
 from bdpo_jax.types import Array, Batch
 
@@ -107,14 +107,7 @@ def phases(config: Any) -> tuple[Phase, ...]:
 
 
 def init(config: Any, key: jax.Array, observation_dim: int, action_dim: int) -> State:
-    """Returns the initial state.
-
-    Args:
-      config: any object with attributes of the names of `Static`, `Hyper` and `Budget`; what it lacks has its default.
-      key: PRNG key.
-      observation_dim: width of the observations.
-      action_dim: width of the actions.
-    """
+    """Returns the initial state, see `Agent.init`."""
     static = read(Static, config, action_dim=action_dim)
     return _init_models(static, key, observation_dim, read_traced(Hyper, config))
 
@@ -184,16 +177,6 @@ def energy_loss(params: Any, state: State, batch: Batch, key: jax.Array) -> jax.
     return contrastive_loss(energies(state, params, batch.observations[:, None], noisy, t), values)
 
 
-def update_behavior(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
-    """One update of the behavior model, (A); `state.step` is folded into the key, as in the others."""
-    check_batch(batch, state.static.action_dim)
-    key = jax.random.fold_in(key, state.step)
-    loss, gradients = jax.value_and_grad(score_loss)(state.behavior.params, state.static, batch, key)
-    behavior = common.apply_gradients(state.behavior, gradients, jnp.inf, state.hyper.behavior_lr)
-    metrics = {"behavior_loss": loss, "behavior_grad_norm": optax.tree.norm(gradients)}
-    return state.replace(step=state.step + 1, behavior=behavior), metrics
-
-
 def update_q(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
     """One update of Q, (B), and of its average; `key` is not used: nothing here is random."""
     check_batch(batch, state.static.action_dim)
@@ -226,16 +209,6 @@ def act(state: State, observations: jax.Array, key: jax.Array) -> jax.Array:
     return draw(state.static, state.behavior.acting, observations, key, 1, guide)[0][..., 0, :]
 
 
-def act_behavior(state: State, observations: jax.Array, key: jax.Array) -> jax.Array:
-    """Returns one draw of the behavior model, `[..., action_dim]`."""
-    return draw(state.static, state.behavior.acting, observations, key, 1)[0][..., 0, :]
-
-
-def q_values(state: State, observations: jax.Array, actions: jax.Array) -> jax.Array:
-    """Returns the ensemble's mean of the averaged Q, `[...]`."""
-    return ensembles.apply(state.static.q_network, state.q.acting, observations, actions).mean(axis=0)
-
-
 def sample_paths(state: State, observations: jax.Array, key: jax.Array) -> jax.Array:
     """Returns guided paths `[diffusion_steps + 1, m, action_dim]` of m observations, from t = `T_MIN` to 1."""
     guide = functools.partial(_guide, state)
@@ -244,5 +217,5 @@ def sample_paths(state: State, observations: jax.Array, key: jax.Array) -> jax.A
     return path[..., 0, :]
 
 
-POLICIES = {"policy": act, "behavior": act_behavior}
+POLICIES = {"policy": act, "behavior": act_as_behavior}
 VIEWS = {"q": q_values, "path": sample_paths}

@@ -1,4 +1,4 @@
-"""Behavior models that diffuse in continuous time: settings and network, their regression, and drawing actions."""
+"""Behavior models that diffuse in continuous time: settings and network, their training, and drawing actions."""
 
 import dataclasses
 from collections.abc import Callable
@@ -6,8 +6,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from bdpo_jax import networks, vpsde
+from bdpo_jax.agents import common
+from bdpo_jax.agents.base import Metrics
+from bdpo_jax.agents.critics import check_batch
 from bdpo_jax.settings import number, widths
 from bdpo_jax.types import Array, Batch
 
@@ -101,14 +105,30 @@ def draw(
     return jnp.clip(end, -static.action_bound, static.action_bound), path
 
 
-def draw_support(static: ScoreModel, params: Any, observations: Array, key: jax.Array, candidates: int) -> jax.Array:
-    """Returns actions `[size, candidates, action_dim]` of the model for observations `[size, S]`, made in chunks.
+def each_row(function: Callable, observations: Array, key: jax.Array) -> jax.Array:
+    """Returns `function(observation, key)` of each row of observations `[size, S]`, in chunks: `[size, ...]`.
 
-    A row's actions depend on its index and its observation alone.
+    A row's key is folded with its index: what it gives depends on that and its observation alone.
     """
+    rows = (jnp.arange(len(observations)), observations)
+    return jax.lax.map(lambda row: function(row[1], jax.random.fold_in(key, row[0])), rows, batch_size=CHUNK)
 
-    def row(numbered):
-        index, observation = numbered
-        return draw(static, params, observation, jax.random.fold_in(key, index), candidates)[0]
 
-    return jax.lax.map(row, (jnp.arange(len(observations)), observations), batch_size=CHUNK)
+def draw_support(static: ScoreModel, params: Any, observations: Array, key: jax.Array, candidates: int) -> jax.Array:
+    """Returns actions `[size, candidates, action_dim]` of the model for observations `[size, S]`, see `each_row`."""
+    return each_row(lambda observation, key: draw(static, params, observation, key, candidates)[0], observations, key)
+
+
+def update_behavior(state: Any, batch: Batch, key: jax.Array) -> tuple[Any, Metrics]:
+    """One update of `state.behavior` by `score_loss`; `state.step` is folded into the key, and moves."""
+    check_batch(batch, state.static.action_dim)
+    key = jax.random.fold_in(key, state.step)
+    loss, gradients = jax.value_and_grad(score_loss)(state.behavior.params, state.static, batch, key)
+    behavior = common.apply_gradients(state.behavior, gradients, jnp.inf, state.hyper.behavior_lr)
+    metrics = {"behavior_loss": loss, "behavior_grad_norm": optax.tree.norm(gradients)}
+    return state.replace(step=state.step + 1, behavior=behavior), metrics
+
+
+def act_as_behavior(state: Any, observations: jax.Array, key: jax.Array) -> jax.Array:
+    """Returns one draw of the behavior model, `[..., action_dim]`, for observations `[..., observation_dim]`."""
+    return draw(state.static, state.behavior.acting, observations, key, 1)[0][..., 0, :]

@@ -29,8 +29,8 @@ from bdpo_jax import networks
 from bdpo_jax.agents import common
 from bdpo_jax.agents.base import Metrics, Phase
 from bdpo_jax.agents.common import Model
-from bdpo_jax.agents.critics import check_batch, followed
-from bdpo_jax.agents.score_model import CHUNK, ScoreModel, draw, score_loss
+from bdpo_jax.agents.critics import check_batch, followed, pick
+from bdpo_jax.agents.score_model import ScoreModel, act_as_behavior, draw, each_row, update_behavior
 from bdpo_jax.settings import number, read, read_traced, widths
 from bdpo_jax.types import Array, Batch
 
@@ -104,14 +104,7 @@ def phases(config: Any) -> tuple[Phase, ...]:
 
 
 def init(config: Any, key: jax.Array, observation_dim: int, action_dim: int) -> State:
-    """Returns the initial state.
-
-    Args:
-      config: any object with attributes of the names of `Static`, `Hyper` and `Budget`; what it lacks has its default.
-      key: PRNG key.
-      observation_dim: width of the observations.
-      action_dim: width of the actions.
-    """
+    """Returns the initial state, see `Agent.init`."""
     static = read(Static, config, action_dim=action_dim)
     return _init_models(static, key, observation_dim, read_traced(Hyper, config))
 
@@ -138,16 +131,12 @@ def planned_values(state: State, i: int, observations: Array, key: jax.Array) ->
     static, hyper = state.static, state.hyper
     mean, deviation = state.scales[i]
 
-    def row(numbered):
-        index, observation = numbered
-        actions, _ = draw(
-            static, state.behavior.params, observation, jax.random.fold_in(key, index), static.actor_samples
-        )
+    def value(observation, key):
+        actions, _ = draw(static, state.behavior.params, observation, key, static.actor_samples)
         q = static.q_network.apply(state.q[i].params, observation[None], actions)[..., 0]
         return (jax.nn.softmax(hyper.planning_inverse_temperature * q) * q).sum()
 
-    values = jax.lax.map(row, (jnp.arange(len(observations)), observations), batch_size=CHUNK)
-    return mean + deviation * values
+    return mean + deviation * each_row(value, observations, key)
 
 
 def returns(dataset: Any, discount: jax.Array, next_values: jax.Array) -> jax.Array:
@@ -215,16 +204,6 @@ def update_of(i: int):
     return update
 
 
-def update_behavior(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
-    """One update of the behavior model, (A); `state.step` is folded into the key."""
-    check_batch(batch, state.static.action_dim)
-    key = jax.random.fold_in(key, state.step)
-    loss, gradients = jax.value_and_grad(score_loss)(state.behavior.params, state.static, batch, key)
-    behavior = common.apply_gradients(state.behavior, gradients, jnp.inf, state.hyper.behavior_lr)
-    metrics = {"behavior_loss": loss, "behavior_grad_norm": optax.tree.norm(gradients)}
-    return state.replace(step=state.step + 1, behavior=behavior), metrics
-
-
 def _standard_q(state: State, observations: jax.Array, actions: jax.Array) -> jax.Array:
     """Returns the acting Q in deviations of its returns, `[...]`."""
     params = jax.tree.map(lambda *leaves: jnp.stack(leaves)[state.iteration], *(q.acting for q in state.q))
@@ -243,13 +222,7 @@ def act(state: State, observations: jax.Array, key: jax.Array, candidates: int |
     logits = state.hyper.selection_inverse_temperature * _standard_q(state, observations[..., None, :], actions)
     shape = (static.averages, *logits.shape[:-1])
     chosen = jax.random.categorical(choice_key, logits, axis=-1, shape=shape)
-    picked = jnp.take_along_axis(actions[None], chosen[..., None, None], axis=-2)[..., 0, :]
-    return picked.mean(axis=0)
-
-
-def act_as_behavior(state: State, observations: jax.Array, key: jax.Array) -> jax.Array:
-    """Returns one draw of the behavior model, `[..., action_dim]`."""
-    return draw(state.static, state.behavior.acting, observations, key, 1)[0][..., 0, :]
+    return pick(actions[None], chosen).mean(axis=0)
 
 
 def q_values(state: State, observations: jax.Array, actions: jax.Array) -> jax.Array:
