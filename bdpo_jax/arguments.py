@@ -14,9 +14,10 @@ def last_of_each(argv: Sequence[str]) -> list[str]:
 
     The library appends the elements of a tuple that is given twice.
     """
-    keys = [re.match(r"--?config\.[^=]+=", argument) for argument in argv]
-    last = {found[0].lstrip("-"): i for i, found in enumerate(keys) if found}
-    return [argument for i, argument in enumerate(argv) if not keys[i] or last[keys[i][0].lstrip("-")] == i]
+    found = [re.match(r"--?(config\.[^=]+)=", argument) for argument in argv]
+    keys = [match and match[1] for match in found]
+    last = {key: i for i, key in enumerate(keys)}
+    return [argument for i, argument in enumerate(argv) if keys[i] is None or last[keys[i]] == i]
 
 
 def unknown_key(argv: Sequence[str]) -> str | None:

@@ -28,7 +28,7 @@ from bdpo_jax.workdir import read_config
 SAMPLES = 10_000  # of a policy in the plane
 # Settings that runs of one row of a table may differ in: seeds, and what decides no score.
 SHARED = (
-    *("seed", "seeds", "dataset_seed", "sweep", "recipe", "runs_at_once", "devices", "dataset_memory", "dataset_path"),
+    *("seed", "seeds", "dataset_seed", "sweep", "recipe", "runs_at_once", "devices", "dataset_memory"),
     *("evaluate_every", "log_every", "checkpoint_every", "keep_checkpoints", "profile_updates", "wandb", "mirrors"),
     *("compilation_cache", "deterministic"),
 )

@@ -73,9 +73,9 @@ class Hyper(struct.PyTreeNode):
     expectile: jax.Array = number(0.7, "tau; antmaze 0.9 [rel]", above=0, most=1)
     discount: jax.Array = number(0.99, "per environment step [rel]", least=0, most=1)
     actor_lr: jax.Array = number(3e-4, "Adam, of policy and denoiser, per task [rel]", least=0)
-    value_lr: jax.Array = number(3e-4, "Adam, of Q and V, constant [rel]", least=0)
+    value_lr: jax.Array = number(3e-4, "Adam, of Q and V, decays with it [rel]", least=0)
     ema_rate: jax.Array = number(0.005, "of Q's average [rel]", least=0, most=1)
-    decay_steps: jax.Array = number(0.0, "cosine horizon of actor_lr, updates of the policy; 0: constant", least=0)
+    decay_steps: jax.Array = number(0.0, "cosine horizon of all rates, updates of the policy; 0: constant", least=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,11 +167,11 @@ def _update(state: State, batch: Batch, key: jax.Array, ema_rate: jax.Array | fl
         return behavior_loss(params, static, batch.observations, batch.actions, key).mean()
 
     loss, gradients = jax.value_and_grad(mean_loss)(state.behavior.params)
-    v, v_metrics = update_implicit_v(state, state.q.params, batch, hyper.value_lr)
-    q, q_metrics = update_implicit_q(state, batch, hyper.value_lr, ema_rate)
     # The horizon counts the policy's updates: no decay while it has none.
-    rate = common.cosine_decay(hyper.actor_lr, state.actor.opt_state[1].count, hyper.decay_steps)
-    behavior = common.apply_gradients(state.behavior, gradients, jnp.inf, rate)
+    decay = common.cosine_decay(jnp.float32(1), state.actor.opt_state[1].count, hyper.decay_steps)
+    v, v_metrics = update_implicit_v(state, state.q.params, batch, decay * hyper.value_lr)
+    q, q_metrics = update_implicit_q(state, batch, decay * hyper.value_lr, ema_rate)
+    behavior = common.apply_gradients(state.behavior, gradients, jnp.inf, decay * hyper.actor_lr)
     metrics = {"behavior_loss": loss, "behavior_grad_norm": optax.tree.norm(gradients), **v_metrics, **q_metrics}
     return state.replace(step=state.step + 1, behavior=behavior, v=v, q=q), metrics
 

@@ -54,6 +54,15 @@ def test_the_first_phase_moves_neither_the_policy_nor_q_s_average():
         assert all(moves(getattr(new, name).params, getattr(state, name).params) for name in ("behavior", "q", "v"))
 
 
+def test_all_rates_are_0_at_the_end_of_the_horizon():
+    """Of one update of the policy: the second moves nothing."""
+    batch, update = make_batch(size=16), jax.jit(dtql.update)
+    first, _ = update(start(decay_steps=1.0), batch, jax.random.key(0))
+    second, _ = update(first, batch, jax.random.key(0))
+    for name in ("behavior", "actor", "q", "v"):
+        assert not moves(getattr(second, name).params, getattr(first, name).params), name
+
+
 def test_values_of_two_states_are_their_expectiles():
     config = settings.make(
         dtql, **TINY | {"value_widths": (32, 32)}, expectile=TAU, discount=DISCOUNT, value_lr=3e-3, ema_rate=0.05

@@ -88,10 +88,10 @@ def test_the_averages_move_with_the_policy():
     state = rebrac.init(settings.make(rebrac, **TINY), jax.random.key(0), 3, 2)
     batch = make_batch(size=12)
     batch = batch.replace(extra=rebrac.next_actions(state, batch, None))
-    new, _ = rebrac.update(state, batch, jax.random.key(0))
+    new, _ = jax.jit(rebrac.update)(state, batch, jax.random.key(0))
     for old_leaf, leaf in zip(jax.tree.leaves(state.q.ema), jax.tree.leaves(new.q.ema), strict=True):
         np.testing.assert_array_equal(leaf, old_leaf)
-    later, _ = rebrac.update_actor(new, batch, jax.random.key(0))
+    later, _ = jax.jit(rebrac.update_actor)(new, batch, jax.random.key(0))
     for old_leaf, param, leaf in zip(
         *(jax.tree.leaves(q) for q in (new.q.ema, new.q.params, later.q.ema)), strict=True
     ):
