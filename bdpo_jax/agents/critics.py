@@ -78,6 +78,15 @@ def followed(dataset: Any) -> jax.Array:
     return jnp.append(same, False)
 
 
+def next_actions(state: Any, dataset: Any, key: jax.Array) -> dict[str, jax.Array]:
+    """Returns `next_actions [size, A]`, the data's action at s', and `followed [size]`, 0 where the data has none.
+
+    It has one where the next row begins at s'. A `Phase.prepare`; `state` and `key` are not used.
+    """
+    following = jnp.roll(dataset.actions, -1, axis=0)
+    return {"next_actions": following, "followed": followed(dataset).astype(jnp.float32)}
+
+
 def td_target(batch: Batch, discount: jax.Array, next_values: jax.Array) -> jax.Array:
     """Returns `r + discount (1 - d) next_values`, `[batch]`."""
     return batch.rewards + discount * (1 - batch.terminals) * next_values

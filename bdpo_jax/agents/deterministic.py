@@ -5,7 +5,8 @@
 
 The targets (19) and the objective (20) are in `policy_class.py`, with the one action pi(s). nu is the regression, the
 "centre of mass" of the paper's Figure 1. ReBRAC (Tarasov et al., 2023), which the paper follows, has the actions of the
-data in its place: the same actor in expectation, and the data's variance in the critic's penalty (`rebrac.py`).
+data in its place, which `nu="data"` gives: the same gradient of the actor in expectation, and half the data's variance
+in the critic's penalty. Where the data have no action at s', the regression's is taken.
 """
 
 import dataclasses
@@ -18,9 +19,12 @@ import jax.numpy as jnp
 
 from bdpo_jax import networks
 from bdpo_jax.agents import policy_class, regularized
-from bdpo_jax.agents.policy_class import VIEWS, State, check, phases
+from bdpo_jax.agents.base import Phase
+from bdpo_jax.agents.critics import next_actions
+from bdpo_jax.agents.policy_class import VIEWS, State, check
 from bdpo_jax.agents.regularized import Budget
-from bdpo_jax.settings import number
+from bdpo_jax.settings import choice, number
+from bdpo_jax.types import Batch
 
 __all__ = ["POLICIES", "VIEWS", "Budget", "Hyper", "State", "Static", "check", "init", "phases"]
 
@@ -46,6 +50,8 @@ class Static(policy_class.Static):
     max_q_backup: ClassVar[bool] = False
     greedy_candidates: ClassVar[int] = 1
 
+    nu: str = choice("regression", ("data",), "what D is the distance from: the behavior model, or the data's actions")
+
     @property
     def policy_network(self) -> Any:
         return DeterministicPolicy(self.actor_widths, self.action_dim, self.action_bound)
@@ -59,6 +65,14 @@ class Static(policy_class.Static):
     def penalty(self, found: jax.Array, reference: jax.Array) -> jax.Array:
         return 0.5 * jnp.square(found - reference).sum(axis=-1)
 
+    def reference(self, found: jax.Array, batch: Batch, following: bool) -> jax.Array:
+        if self.nu == "regression":
+            return found
+        if not following:
+            return batch.actions
+        assert batch.extra is not None, "with nu='data' a batch has next actions"
+        return jnp.where(batch.extra["followed"][:, None] > 0, batch.extra["next_actions"], found)
+
 
 class Hyper(regularized.Hyper):
     """The numbers that one sweeps."""
@@ -69,6 +83,11 @@ class Hyper(regularized.Hyper):
 def init(config: Any, key: jax.Array, observation_dim: int, action_dim: int) -> State:
     """Returns the initial state, see `Agent`."""
     return policy_class.start(Static, Hyper, config, key, observation_dim, action_dim)
+
+
+def phases(config: Any) -> tuple[Phase, ...]:
+    """Returns BDPO's phases; with `nu="data"` the second needs the data's next actions."""
+    return policy_class.phases(config, next_actions if config.nu == "data" else None)
 
 
 def act(state: State, observations: jax.Array, key: jax.Array) -> jax.Array:

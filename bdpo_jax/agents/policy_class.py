@@ -56,6 +56,10 @@ class Static(Critics, abc.ABC):
     def penalty(self, found: Any, reference: Any) -> jax.Array:
         """Returns D of the policy from the behavior model, `[...]`."""
 
+    def reference(self, found: Any, batch: Batch, following: bool) -> Any:
+        """Returns what D is the distance from, at s or `following` at s': `found`, what the behavior model says."""
+        return found
+
     @property
     def q_network(self) -> Any:
         return networks.q_network(self.value_widths, self.q_layer_norm)
@@ -77,8 +81,8 @@ def check(config: Any) -> None:
     """There are no relations between the settings."""
 
 
-def phases(config: Any) -> tuple[Phase, ...]:
-    """Returns BDPO's phases: the behavior model, then the critics with the delayed actor."""
+def phases(config: Any, prepare: Callable | None = None) -> tuple[Phase, ...]:
+    """Returns BDPO's phases: the behavior model, then, where need be after `prepare`, the critics and delayed actor."""
     return (
         Phase("pretrain", config.pretrain_steps, update_behavior, settle=start_actor, score=("behavior",)),
         Phase(
@@ -88,6 +92,7 @@ def phases(config: Any) -> tuple[Phase, ...]:
             delayed=update_actor,
             interval=config.actor_update_interval,
             delayed_from=config.value_warmup_steps,
+            prepare=prepare,
             watch=("policy",),
             score=("policy", "behavior"),
         ),
@@ -135,23 +140,26 @@ def update_behavior(state: State, batch: Batch, key: jax.Array) -> tuple[State, 
 
 
 def soft_value(
-    state: State, actor_params: Any, observations: jax.Array, key: jax.Array, over_draws: Callable = jnp.mean
+    state: State, actor_params: Any, batch: Batch, key: jax.Array, following: bool, over_draws: Callable = jnp.mean
 ) -> tuple[jax.Array, jax.Array]:
     """Returns `lcb_k(mean_m Qbar_k(s, a_m)) - eta D(s)` and `D(s)`, each `[batch]`.
 
     Args:
       state: the train state; the averages of its critics and of its behavior model are read.
       actor_params: of the policy.
-      observations: `[batch, S]`.
+      batch: transitions.
       key: PRNG key of the draws.
+      following: at s' instead of s.
       over_draws: what is taken of the values of one member's draws.
     """
     static = state.static
+    observations = batch.next_observations if following else batch.observations
     found = static.policy_network.apply(actor_params, observations)
     actions = static.draw(found, key, static.actor_samples)
     values = ensembles.apply_frozen(static.q_network, state.q.ema, observations[:, None], actions)
     value = aggregate(over_draws(values, axis=-1), static.aggregation, state.hyper.rho)
-    penalty = static.penalty(found, static.policy_network.apply(state.behavior.ema, observations))
+    behavior = static.policy_network.apply(state.behavior.ema, observations)
+    penalty = static.penalty(found, static.reference(behavior, batch, following))
     return value - state.hyper.eta * penalty, penalty
 
 
@@ -160,7 +168,7 @@ def q_target(state: State, batch: Batch, key: jax.Array) -> tuple[jax.Array, Met
     if state.static.one_step:
         return batch.rewards, {}
     over_draws = jnp.max if state.static.max_q_backup else jnp.mean
-    value, penalty = soft_value(state, state.actor.ema, batch.next_observations, key, over_draws)
+    value, penalty = soft_value(state, state.actor.ema, batch, key, True, over_draws)
     return td_target(batch, state.hyper.discount, value), {"next_penalty": penalty.mean()}
 
 
@@ -182,9 +190,9 @@ def update_critics(state: State, batch: Batch, key: jax.Array) -> tuple[State, M
     }
 
 
-def actor_loss(params: Any, state: State, observations: jax.Array, key: jax.Array) -> tuple[jax.Array, Metrics]:
+def actor_loss(params: Any, state: State, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
     """Returns minus the mean of (20), and metrics."""
-    objective, penalty = soft_value(state, params, observations, key)
+    objective, penalty = soft_value(state, params, batch, key, False)
     return -objective.mean(), {"actor_penalty": penalty.mean()}
 
 
@@ -193,7 +201,7 @@ def update_actor(state: State, batch: Batch, key: jax.Array) -> tuple[State, Met
     static, hyper = state.static, state.hyper
     key = jax.random.fold_in(jax.random.fold_in(key, 2), state.step)
     gradient = jax.value_and_grad(actor_loss, has_aux=True)
-    (loss, metrics), gradients = gradient(state.actor.params, state, batch.observations, key)
+    (loss, metrics), gradients = gradient(state.actor.params, state, batch, key)
     rates = (static.clip_norm, hyper.actor_lr, hyper.ema_rate, hyper.actor_decay_steps)
     state = state.replace(actor=common.apply_gradients(state.actor, gradients, *rates))
     return state, metrics | {"actor_loss": loss, "actor_grad_norm": optax.tree.norm(gradients)}

@@ -25,7 +25,7 @@ from bdpo_jax import ensembles, networks
 from bdpo_jax.agents import common
 from bdpo_jax.agents.base import Metrics, Phase
 from bdpo_jax.agents.common import Model
-from bdpo_jax.agents.critics import check_batch, followed, q_values, regression, td_target
+from bdpo_jax.agents.critics import check_batch, next_actions, q_values, regression, td_target
 from bdpo_jax.settings import number, read, read_traced, widths
 from bdpo_jax.types import Batch
 
@@ -119,15 +119,6 @@ def _init_models(static: Static, key: jax.Array, observation_dim: int, hyper: Hy
         hyper=hyper,
         static=static,
     )
-
-
-def next_actions(state: State, dataset: Any, key: jax.Array) -> dict[str, jax.Array]:
-    """Returns `next_actions [size, A]`, the data's action at s', and `followed [size]`, 0 where the data has none.
-
-    It has one where the next row begins at s'. `state` and `key` are not used.
-    """
-    following = jnp.roll(dataset.actions, -1, axis=0)
-    return {"next_actions": following, "followed": followed(dataset).astype(jnp.float32)}
 
 
 def policy(static: Static, params: Any, observations: jax.Array) -> jax.Array:

@@ -10,7 +10,7 @@ import pytest
 from helpers import break_params, make_batch
 
 from bdpo_jax import ensembles, settings
-from bdpo_jax.agents import common, deterministic, gaussian, policy_class
+from bdpo_jax.agents import common, critics, deterministic, gaussian, policy_class
 from bdpo_jax.agents.gaussian_head import Gaussian
 from bdpo_jax.agents.regularized import read_hyper
 from bdpo_jax.types import Batch
@@ -124,6 +124,30 @@ def test_the_critic_s_target_by_hand():
         expected = [1 + DISCOUNT * value, 2, -1 + DISCOUNT * value, 0]
         np.testing.assert_allclose(target, expected, atol=1e-5 if agent is deterministic else 0.02)
         np.testing.assert_allclose(metrics["next_penalty"], 0.125 if agent is deterministic else kl, rtol=1e-4)
+
+
+def test_the_data_s_actions_can_stand_for_nu():
+    """By hand: D at s' is from the data's next action where there is one; the actor leans to the data's mean action."""
+    mean, following = np.array([0.1, 0.5]), np.array([[0.5, 0.5], [0.9, 0.9], [0.1, -0.1], [0.0, 0.0]])
+    batch = make_batch(size=4).replace(
+        rewards=jnp.zeros(4),
+        terminals=jnp.array([0.0, 0.0, 0.0, 1.0]),
+        extra={"next_actions": jnp.asarray(following, jnp.float32), "followed": jnp.array([1.0, 0.0, 1.0, 1.0])},
+    )
+    state = exact_state(deterministic, (mean, S), nu="data")
+    target, _ = policy_class.q_target(state, batch, jax.random.key(0))
+    penalty = np.array([0.08, 0.125, 0.18])  # the second row's is from the regression
+    value = OFFSETS.mean() - RHO * np.abs(OFFSETS[0] - OFFSETS[1]) / 2 - C / 2 * np.square(mean - T).sum()
+    np.testing.assert_allclose(target, [*DISCOUNT * (value - ETA * penalty), 0], atol=1e-5)
+    actions = np.array([[0.2, 0.4], [-0.6, 0.0], [0.1, 0.3], [0.3, 0.1]])
+    batch = batch.replace(actions=jnp.asarray(actions, jnp.float32))
+    gradient = jax.grad(lambda p: policy_class.actor_loss(p, state, batch, jax.random.key(0))[0])(state.actor.params)[0]
+    np.testing.assert_allclose(gradient, C * (mean - T) + ETA * (mean - actions.mean(axis=0)), atol=1e-5)
+
+
+def test_the_data_s_next_actions_are_prepared_where_they_are_read():
+    for nu, prepare in (("regression", None), ("data", critics.next_actions)):
+        assert [phase.prepare for phase in deterministic.phases(settings.make(deterministic, nu=nu))] == [None, prepare]
 
 
 def test_max_q_backup_takes_the_best_draw():

@@ -9,7 +9,7 @@ import numpy as np
 from helpers import make_batch
 
 from bdpo_jax import settings
-from bdpo_jax.agents import rebrac
+from bdpo_jax.agents import critics, rebrac
 from bdpo_jax.data.dataset import Dataset
 
 TINY = {"actor_widths": (8,), "value_widths": (8,)}
@@ -47,7 +47,7 @@ def test_the_next_action_is_that_of_the_row_that_begins_at_the_next_observation(
     observations = np.array([0, 1, 2, 10, 11, 12.0])[:, None]
     following = np.array([1, 2, 3, 11, 12, 13.0])[:, None]
     data = Dataset(observations, np.arange(6.0)[:, None], np.zeros(6), following, np.array([0, 0, 0, 0, 0, 1.0]))
-    found = rebrac.next_actions(None, jax.tree.map(jnp.asarray, data), None)
+    found = critics.next_actions(None, jax.tree.map(jnp.asarray, data), None)
     np.testing.assert_array_equal(found["followed"], [1, 1, 0, 1, 1, 0])
     np.testing.assert_array_equal(np.asarray(found["next_actions"])[[0, 1, 3, 4], 0], [1, 2, 4, 5])
 
@@ -87,7 +87,7 @@ def test_the_policy_s_gradient_balances_q_and_the_data():
 def test_the_averages_move_with_the_policy():
     state = rebrac.init(settings.make(rebrac, **TINY), jax.random.key(0), 3, 2)
     batch = make_batch(size=12)
-    batch = batch.replace(extra=rebrac.next_actions(state, batch, None))
+    batch = batch.replace(extra=critics.next_actions(state, batch, None))
     new, _ = jax.jit(rebrac.update)(state, batch, jax.random.key(0))
     for old_leaf, leaf in zip(jax.tree.leaves(state.q.ema), jax.tree.leaves(new.q.ema), strict=True):
         np.testing.assert_array_equal(leaf, old_leaf)
