@@ -1,6 +1,7 @@
 """Per-task values of every algorithm, one table each, with their source.
 
-[T2], [T3] are the paper's tables, B.2 its appendix, [rel] what the authors released with their code, [ours] our choice.
+[T2], [T3] are the paper's tables, B.2 its appendix, [rel] what the authors released with their code, [paper] what their paper
+prints, [quoted] what a later paper says that they used (not compared with the source), [ours] our choice.
 A table is a list of rows `(pattern, values)`. A pattern is a regular expression for "FAMILY/TASK,VARIANT"; of several
 rows that match, the later one counts. What no row says has the default of the algorithm's file in `bdpo_jax/agents/`.
 """
@@ -627,7 +628,7 @@ REBRAC = [
 
 # w is per task; the authors swept it on antmaze over 1, 1.5, 2, 2.5, 3 and 4 and published no choices. Rewards as IQL.
 QGPO = [
-    (r"d4rl/halfcheetah-medium-v.*", {"guidance": 10.0}),  # [paper], and the next eight
+    (r"d4rl/halfcheetah-medium-v.*", {"guidance": 10.0}),  # [quoted], and the next eight
     (r"d4rl/halfcheetah-medium-replay-.*", {"guidance": 8.0}),
     (r"d4rl/halfcheetah-medium-expert-.*", {"guidance": 3.0}),
     (r"d4rl/hopper-medium-v.*", {"guidance": 8.0}),
@@ -715,12 +716,12 @@ QGPO = [
     ),
 ]
 
-# [paper] iterations per task, quoted in a later paper; raw rewards. Ant mazes' released code repairs files of v2.
+# [quoted] iterations per task; raw rewards. Ant mazes' released code repairs files of v2.
 SFBC = [
     (r"d4rl/.*", {"batch_size": 4096, "reward_scaling": "none"}),  # [rel]
     (r"d4rl/(halfcheetah|hopper|walker2d).*", {"averages": 4}),  # [rel]
-    (r"d4rl/antmaze.*", {"iterations": 4}),  # [paper]
-    (r"d4rl/antmaze-(medium|large).*", {"iterations": 5}),  # [paper]
+    (r"d4rl/antmaze.*", {"iterations": 4}),  # [quoted]
+    (r"d4rl/antmaze-(medium|large).*", {"iterations": 5}),  # [quoted]
     (r"d4rl/antmaze-large.*", {"value_widths": (512, 256, 256)}),  # [rel]
     (r"ogbench/.*", {"iterations": 4, "discount": 0.995}),  # [ours]
     (
