@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from matplotlib import colormaps
@@ -26,6 +27,22 @@ def save(figure: Figure, path: str | os.PathLike) -> None:
     """
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110, facecolor="white")
+
+
+def publish(figure: Figure, path: str | os.PathLike) -> None:
+    """Writes the PNG file at `path`, and an SVG file of the same name beside it, as `save` does."""
+    save(figure, path)
+    # Without a date, so that the same numbers make the same file.
+    with replacing(Path(path).with_suffix(".svg")) as temporary:
+        figure.savefig(temporary, format="svg", facecolor="white", metadata={"Date": None})
+
+
+def plain_axes(axes: Axes) -> None:
+    """Gives axes of numbers a pale grid, small ticks and no frame above and to the right."""
+    axes.tick_params(labelsize=8)
+    axes.grid(color="0.9")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def square(axes: Axes, extent: Extent, title: str, note: str = "") -> None:

@@ -174,3 +174,31 @@ def sweep(path: str | os.PathLike, title: str, metric: str, rows: Sequence[Mappi
     if others:
         axes.legend(fontsize=9)
     canvas.save(figure, path)
+
+
+def path_kl(
+    path: str | os.PathLike, steps: Sequence[int], sums: Mapping[str, Sequence[float]], integral: float
+) -> None:
+    """The path's KL divergence over the number of diffusion steps, with the limit that Appendix D gives.
+
+    Args:
+      path: PNG file, replaced at once, with an SVG file beside it.
+      steps: numbers of diffusion steps N, rising.
+      sums: for each kind of reverse kernel the path's KL in nats, one for each N.
+      integral: of (33), in nats.
+    """
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for index, (label, values) in enumerate(sums.items()):
+        style = {"color": f"C{index}", "linewidth": 1.2, "markersize": 4, "label": label}
+        left.plot(steps, values, "o-", **style)
+        right.plot(steps, np.abs(np.asarray(values) / integral - 1), "o-", **style)
+    left.axhline(integral, color="0.3", linestyle="--", linewidth=1, label=f"integral (33): {integral:.4f}")
+    left.set(xscale="log", xlabel="diffusion steps N", ylabel="KL of the path, nats")
+    left.set_title("sum over the chain's steps (34)", fontsize=11)
+    right.set(xscale="log", yscale="log", xlabel="diffusion steps N", ylabel="relative difference")
+    right.set_title("difference to the integral", fontsize=11)
+    for axes in (left, right):
+        canvas.plain_axes(axes)
+        axes.legend(fontsize=8)
+    canvas.publish(figure, path)
