@@ -22,6 +22,7 @@ LAYERS = (
     ("training",),
     ("policy", "score", "export"),
     ("compare",),
+    ("report",),
     ("experiments",),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -1,0 +1,1 @@
+"""What runs come to together: statistics over seeds and tasks, and the limit of Appendix D."""

@@ -1,0 +1,63 @@
+"""Appendix D in numbers: the KL of a path of N steps, and the integral that it tends to."""
+
+import numpy as np
+from scipy import integrate
+
+from bdpo_jax import diffusion
+
+
+def path_kl(steps: int, mean: float, variance: float, reference_variance: float, posterior_variance: bool) -> float:
+    """Returns the path's KL (34), in nats, of the chain of N(mean, variance) against that of N(0, reference_variance).
+
+    Both noise predictors are exact, so that every `a^n` is Gaussian: nothing is sampled.
+
+    Args:
+      steps: N.
+      mean, variance: of the actions that the first chain's predictor is made for.
+      reference_variance: of those of the second's.
+      posterior_variance: the reverse kernel's variance is that printed under (8), not `beta_n`.
+    """
+    schedule = diffusion.variance_preserving(steps, posterior_variance=posterior_variance)
+    names = ("betas", "alphas", "alpha_bars", "variances", "kl_weights")
+    betas, alphas, alpha_bars, variances, weights = (np.asarray(getattr(schedule, name), float) for name in names)
+    centre, spread, total = 0.0, 1.0, 0.0  # of a^n, from the prior on
+    for n in range(steps, 0, -1):
+        root = np.sqrt(1 - alpha_bars[n])
+        slope = root / (alpha_bars[n] * variance + 1 - alpha_bars[n])  # of the noise predicted from a^n
+        offset = -slope * np.sqrt(alpha_bars[n]) * mean
+        difference = slope - root / (alpha_bars[n] * reference_variance + 1 - alpha_bars[n])
+        total += weights[n] * ((difference * centre + offset) ** 2 + difference**2 * spread)
+        gain = (1 - betas[n] / root * slope) / np.sqrt(alphas[n])
+        centre = gain * centre - betas[n] / root * offset / np.sqrt(alphas[n])
+        spread = gain**2 * spread + variances[n]
+    return float(total)
+
+
+def integral(mean: float, variance: float, reference_variance: float) -> float:
+    """Returns the integral (33) for the same two, in nats, with T = 1 and beta(t) = 0.1 + 9.9 t.
+
+    The moments of the reverse equation, started from N(0, 1), come from an ODE solver.
+    """
+
+    def score(t, m, v):
+        """The marginal's score at t as `offset - slope x`."""
+        alpha_bar = np.exp(-0.1 * t - 4.95 * t**2)
+        marginal = alpha_bar * v + 1 - alpha_bar
+        return np.sqrt(alpha_bar) * m / marginal, 1 / marginal
+
+    def derivative(reversed_time, moments):
+        t = 1 - reversed_time
+        centre, spread, _ = moments
+        beta = 0.1 + 9.9 * t
+        offset, slope = score(t, mean, variance)
+        _, reference_slope = score(t, 0.0, reference_variance)
+        difference = reference_slope - slope
+        squared = (offset + difference * centre) ** 2 + difference**2 * spread
+        return [
+            beta * (offset + (0.5 - slope) * centre),
+            beta * (2 * (0.5 - slope) * spread + 1),
+            beta / 2 * squared,
+        ]
+
+    found = integrate.solve_ivp(derivative, (0, 1), [0.0, 1.0, 0.0], rtol=1e-9, atol=1e-11)
+    return float(found.y[2, -1])
