@@ -1,5 +1,6 @@
 """Data from elsewhere: files of one's own, Minari's and OGBench's."""
 
+import hashlib
 import json
 
 import gymnasium
@@ -145,6 +146,10 @@ def test_without_an_environment_nothing_is_scored_and_the_run_says_so(tmp_path, 
     assert "nothing was scored" in results["summary"] and results["scores"] == {}
     found = json.loads((tmp_path / "run" / "results.json").read_text())
     assert found["step"] == 9 and found["reward_scaling"]["episodes"] == 3
+    checksum = hashlib.sha256((tmp_path / "swing.npz").read_bytes()).hexdigest()
+    data = found["data"]  # of no file of D4RL's
+    assert (data["file"], data["sha256"], data["d4rl_file"]) == ("swing.npz", checksum, None)
+    assert len(data["arrays"]) == 64 and data["arrays"] != checksum
     captured = capsys.readouterr()
     assert "60 transitions" not in captured.out and "57 transitions (3 complete episodes, returns " in captured.out
     (warning,) = found["warnings"]

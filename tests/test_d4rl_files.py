@@ -257,3 +257,13 @@ def test_arrays_of_objects_are_named(tmp_path):
     np.savez(tmp_path / "own.npz", **{**make_raw(TERMINALS), "observations": objects})
     with pytest.raises(UserError, match="observations of .*own.npz is an array of Python objects"):
         d4rl.read(tmp_path / "own.npz")
+
+
+def test_a_source_names_d4rl_s_file_by_its_bytes_alone(tmp_path, monkeypatch):
+    path = tmp_path / "renamed.hdf5"
+    path.write_bytes(b"data")
+    checksum = hashlib.sha256(b"data").hexdigest()
+    expected = {"file": "renamed.hdf5", "sha256": checksum, "d4rl_file": None}
+    assert d4rl.source(path) == expected
+    monkeypatch.setattr(d4rl, "known_files", lambda: {"hopper_medium-v2.hdf5": (4, checksum)})
+    assert d4rl.source(path) == expected | {"d4rl_file": "hopper_medium-v2.hdf5"}

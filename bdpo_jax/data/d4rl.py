@@ -154,6 +154,17 @@ def known_file(path: str | Path) -> str | None:
     return None
 
 
+def source(path: Path) -> dict[str, str | None]:
+    """Returns what tells the data of one file from those of another.
+
+    Returns:
+      `file` (its name), `sha256`, and `d4rl_file`, the name of D4RL's file that it equals byte for byte, or None.
+    """
+    found = pooch.file_hash(path)
+    names = {sha256: name for name, (_, sha256) in known_files().items()}
+    return {"file": path.name, "sha256": found, "d4rl_file": names.get(found)}
+
+
 def transitions(raw: dict, max_episode_steps: int, where: str = "the dataset", keep_terminals: bool = False) -> Dataset:
     """Turns rows into transitions by the rules of D4RL's `qlearning_dataset`.
 

@@ -26,11 +26,13 @@ class Task(Protocol):
     Attributes:
       dataset: on the host.
       scaling: of its rewards; None where they are used as they are.
+      source: the file that the data come from, see `data.d4rl.source`; {} where they are made or a package has them.
       references: what to compare scores with: figures that no policy decides.
     """
 
     dataset: Dataset
     scaling: Scaling | None
+    source: dict[str, str | None]
 
     @property
     def references(self) -> dict: ...

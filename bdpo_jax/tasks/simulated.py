@@ -22,11 +22,12 @@ class Simulated:
 
     dataset: Dataset
     scaling: rewards.Scaling | None = None
+    source: dict[str, str | None]
     references: dict
     takes_env = False  # whether `config.env` names the environment
 
     def __init__(self, config):
-        self.config, self.references = config, {}
+        self.config, self.references, self.source = config, {}, {}
         if config.env and not self.takes_env:
             raise UserError(
                 f"config.env is {config.env!r}; {config.task} has an environment of its own: leave it empty."
@@ -167,6 +168,7 @@ class D4RL(Simulated):
         config = self.config
         found = d4rl.load_scaled(config.task, config.dataset_path, config.reward_scaling, mirrors=config.mirrors)
         self.dataset, self.scaling = found
+        self.source = d4rl.source(d4rl.find(config.task, config.dataset_path))
 
     @staticmethod
     def normalize(config, returns: np.ndarray) -> np.ndarray | None:
@@ -240,3 +242,4 @@ class File(Simulated):
             space = env.unwrapped.action_space
             env.close()
         self.dataset, self.scaling = custom.load_scaled(config.dataset_path, config.reward_scaling, space)
+        self.source = d4rl.source(Path(config.dataset_path).expanduser())

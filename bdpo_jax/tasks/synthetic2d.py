@@ -19,6 +19,7 @@ class Synthetic2D:
     """One of the 2D sets and the distances that score a policy on it."""
 
     scaling: Scaling | None = None
+    source: dict[str, str | None] = {}  # the data are made
     samples = 10_000
     intervals = (50, 30, 15, 5, 0)  # diffusion steps between which the paths are drawn
     grid = 80  # points of a value landscape along each axis

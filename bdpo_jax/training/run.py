@@ -277,6 +277,7 @@ class Run:
             "task": config.task,
             "summary": "\n".join(filter(None, (self._task.summary(scores), self._task.advice(scores)))),
             "warnings": self._warnings,
+            "data": {"arrays": self._fingerprint, **self._task.source},
             "reward_scaling": None if self._task.scaling is None else self._task.scaling._asdict(),
             "headline": self._task.headline(scores),
             "scores": scores,
@@ -288,6 +289,7 @@ class Run:
             "picture": None,
             "versions": _versions(),
             "device": jax.devices()[0].device_kind,
+            "processor": devices.processor(),
         }
         file = self.path / "results.json"
         write_json(file, found)  # a picture that fails must not cost the numbers
