@@ -10,6 +10,7 @@ from bdpo_jax.data import synthetic2d
 from bdpo_jax.errors import UserError
 
 CONFIG = {"agent": "bdpo", "family": "pointmass", "task": "pointmass", "eta": 0.1, "seed": 0, "temperature": 0.0}
+CONFIG |= {"pretrain_steps": 0, "train_steps": 10, "recipe": "pointmass/pointmass,bdpo,laptop"}
 
 
 def make_run(path, value, name="return", scores=None, **changes):
@@ -17,7 +18,7 @@ def make_run(path, value, name="return", scores=None, **changes):
     (path / "config.json").write_text(json.dumps(CONFIG | changes))
     (path / "sizes.json").write_text("{}")
     headline = {"name": name, "value": value, "interval": None}
-    results = {"headline": headline, "scores": {"policy": {name: value, **(scores or {})}}}
+    results = {"step": 10, "headline": headline, "scores": {"policy": {name: value, **(scores or {})}}}
     (path / "results.json").write_text(json.dumps(results))
 
 

@@ -21,6 +21,7 @@ LAYERS = (
     ("tasks",),
     ("training",),
     ("policy", "score", "export"),
+    ("results",),
     ("compare",),
     ("report",),
     ("experiments",),

@@ -1,0 +1,95 @@
+"""What a directory of runs says: runs, curves, and each thing that may be missing or broken."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+from directories import make_group, make_run
+
+from bdpo_jax import results
+from bdpo_jax.errors import UserError
+
+
+def said(problems):
+    return {(problem.path.name, problem.kind): problem.sentence for problem in problems}
+
+
+def test_a_finished_run_is_read(tmp_path):
+    make_run(tmp_path / "run")
+    (run,), problems = results.find([tmp_path])
+    assert not problems
+    assert (run.task, run.agent, run.variant, run.metric) == ("pointmass", "bdpo", "laptop", "return")
+    assert (run.value, run.episodes, run.seconds) == (1.0, 4, 63.0)
+    np.testing.assert_array_equal(run.curve, [[6000, 8000, 13000], [0.5, 2.5, 1.0]])  # though 6,000 came late
+    assert run.best == 2.5  # of the curve, not the last
+    assert (run.launched, run.launched_in) == (run.config, run.path)
+    assert results.budget(run.config) == 13_000
+
+
+def test_what_is_missing_or_broken_is_said(tmp_path):
+    group = make_group(tmp_path / "group", seeds=(0, 1, 2))
+    make_run(group / "seed0")
+    make_run(group / "seed1", step=None, seed=1)
+    (make_run(tmp_path / "broken") / "nonfinite" / "9000").mkdir(parents=True)
+    make_run(tmp_path / "extended", train_steps=10_000)
+    make_run(tmp_path / "nan", value=None)
+    (make_run(tmp_path / "cut") / "results.json").write_text("{")
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "config.json").write_text("{")
+    runs, problems = results.find([tmp_path])
+    found = said(problems)
+    assert found["seed2", "missing"] == "a run of its group that has not begun."
+    assert found["seed1", "unfinished"].startswith("13,000 of 13,000 updates; last written at 20")
+    assert found["broken", "diverged"] == "its numbers became NaN or infinite after 9,000 of 13,000 updates."
+    assert found["extended", "unfinished"].startswith(
+        "it goes on: the results of 13,000 of 15,000 updates are left out"
+    )
+    assert found["nan", "diverged"] == "its score is NaN or infinite."
+    assert "results.json cannot be read" in found["cut", "unreadable"]
+    assert "cannot be read" in found["damaged", "unreadable"]
+    assert [run.path.name for run in runs if run.value is not None] == ["seed0"]
+    assert {run.launched_in for run in runs if run.path.parent == group} == {group}
+
+
+def test_a_run_of_a_group_named_alone_knows_its_group(tmp_path):
+    group = make_group(tmp_path / "group")
+    make_run(group / "seed0")
+    ((run,), problems), (again, _) = results.find([group / "seed0"]), results.find([group, group / "seed0"])
+    assert run.launched_in == group and not problems
+    assert [other.path for other in again] == [run.path]  # named twice, read once
+
+
+def test_directories_without_runs_are_refused(tmp_path):
+    with pytest.raises(UserError, match="holds no run"):
+        results.find([tmp_path])
+    with pytest.raises(UserError, match="no directory"):
+        results.find([tmp_path / "absent"])
+
+
+def test_labels_tell_variants_then_settings_then_files_apart(tmp_path):
+    make_run(tmp_path / "a"), make_run(tmp_path / "b", seed=1, log_every=7)
+    make_run(tmp_path / "c", eta=0.5), make_run(tmp_path / "d", recipe="pointmass/pointmass,bdpo,quick", rho=0.0)
+    runs, _ = results.find([tmp_path])
+    own = ["bdpo laptop eta=0.1", "bdpo laptop eta=0.1", "bdpo laptop eta=0.5", "bdpo quick"]
+    assert results.labels(runs) == own
+    assert [len(group) for group in results.by_label(runs).values()] == [2, 1, 1]
+
+
+def test_files_are_known_by_their_bytes_where_those_are_on_record(tmp_path):
+    sources = [("a.hdf5", "11" * 32, "D4RL.hdf5"), ("b.hdf5", "11" * 32, "D4RL.hdf5"), ("b.hdf5", "22" * 32, None)]
+    for number, (file, sha256, name) in enumerate(sources):
+        path = make_run(tmp_path / str(number), dataset_path=f"/data/{number}/{file}")
+        found = json.loads((path / "results.json").read_text())
+        found["data"] = {"file": file, "sha256": sha256, "d4rl_file": name}
+        (path / "results.json").write_text(json.dumps(found))
+    make_run(tmp_path / "running", step=None)
+    runs, _ = results.find([tmp_path])
+    assert results.labels(runs) == ["bdpo data=D4RL.hdf5"] * 2 + ["bdpo data=b.hdf5 (22222222)", "bdpo"]
+
+
+def test_a_run_s_own_folders_are_not_searched(tmp_path):
+    path = make_run(tmp_path / "run")
+    os.symlink(path, tmp_path / "run" / "checkpoints")
+    make_run(tmp_path / "run" / "evaluating" / "inner")
+    assert len(results.find([tmp_path])[0]) == 1
