@@ -1,7 +1,8 @@
 """What the flags library leaves to be wished for in `--config=FILE --config.KEY=VALUE`."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ml_collections import config_flags
 
@@ -43,3 +44,8 @@ def _names_file(argument: str) -> bool:
 def names_config(argv: Sequence[str]) -> bool:
     """Returns whether a config's file is among the arguments."""
     return any(map(_names_file, argv))
+
+
+def flags(changes: Mapping[str, Any]) -> list[str]:
+    """Returns the arguments `--config.KEY=VALUE` that set these keys, in order."""
+    return [f"--config.{key}={value if isinstance(value, str) else repr(value)}" for key, value in changes.items()]

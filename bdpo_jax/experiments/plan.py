@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bdpo_jax import settings
+from bdpo_jax import arguments, settings
 from bdpo_jax.agents import AGENTS
 from bdpo_jax.errors import UserError
 from bdpo_jax.training import options, sweep
@@ -149,13 +149,13 @@ def _single_runs(group: Item) -> Iterator[Item]:
     kept = [word for word in words if not word.startswith(("--config.seed", "--config.sweep."))]
     swept = [key for key, values in group.config.sweep.items() if values]
     for name, config in sweep.expand(group.config).items():
-        own = [f"--config.{key}={config[key]!r}" for key in ("seed", "dataset_seed", *swept)]
+        own = arguments.flags({key: config[key] for key in ("seed", "dataset_seed", *swept)})
         path = group.path / name
         yield Item(path, (program, launch, source, f"--workdir={path}", *kept, *own), config)
 
 
 def _item(source: str, changes: Mapping[str, Any], path: Path, config) -> Item:
-    words = [f"--config.{key}={value if isinstance(value, str) else repr(value)}" for key, value in changes.items()]
+    words = arguments.flags(changes)
     return Item(path, (sys.executable, "launch.py", f"--config={source}", f"--workdir={path}", *words), config)
 
 

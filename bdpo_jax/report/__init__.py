@@ -1,1 +1,4 @@
-"""What runs come to together: statistics over seeds and tasks, and the limit of Appendix D."""
+"""Reports of finished and running runs: tables beside the paper's, figures, one page.
+
+python -m bdpo_jax.report RUNS... --out=report/
+"""
