@@ -17,7 +17,11 @@ setup(
     license="MIT",
     python_requires=">=3.10",
     packages=find_packages(include=["bdpo_jax", "bdpo_jax.*"]),
-    package_data={"bdpo_jax": ["py.typed"], "bdpo_jax.data": ["d4rl_files.tsv"], "bdpo_jax.report": ["published.tsv"]},
+    package_data={
+        "bdpo_jax": ["py.typed"],
+        "bdpo_jax.data": ["d4rl_files.tsv"],
+        "bdpo_jax.report": ["page.css", "page.js", "published.tsv"],
+    },
     install_requires=[
         "absl-py",
         "chex",

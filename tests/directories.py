@@ -22,7 +22,7 @@ def make_run(path, value=1.0, step=13_000, seed=0, progress="", headline="return
 
 def make_group(path, seeds=(0, 1), **changes):
     """Writes the directory of a group, without its runs'."""
-    path.mkdir()
+    path.mkdir(parents=True)
     config = pointmass.get_config()
     config.seeds = seeds
     (path / "config.json").write_text(json.dumps(config.to_dict() | changes))

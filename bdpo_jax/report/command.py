@@ -1,7 +1,7 @@
 """python -m bdpo_jax.report RUNS... [--out=report]
 
-Writes what the runs in some directories come to: tables by task, beside the paper's, and of every run. Directories are
-those of runs, of groups, or lie above several of these.
+Writes what the runs in some directories come to: `index.html`, a page that needs no network, and tables by task, beside
+the paper's, and of every run. Directories are those of runs, of groups, or lie above several of these.
 """
 
 import argparse
@@ -9,18 +9,19 @@ import sys
 from pathlib import Path
 
 from bdpo_jax.errors import UserError
-from bdpo_jax.report import contents, tables, writing
+from bdpo_jax.report import contents, page, tables, writing
 from bdpo_jax.report.contents import Contents
 
 
 def write(found: Contents, out: Path) -> None:
-    """Writes the tables of a report into `out`."""
+    """Writes the tables and the page of a report into `out`."""
     folder = out / "tables"
     for name, table in found.across().items():
         writing.write(folder, name, table)
     for task, table in found.summaries().items():
         writing.write(folder, writing.file_name(task), table)
     writing.write(folder, "runs", tables.every_run(found.runs))
+    page.write(out / "index.html", found, {})
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -36,4 +37,4 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(f"Error: {error}")
     for problem in found.problems:
         print(f"{problem.kind}: {problem.path}: {problem.sentence}", file=sys.stderr)
-    print(f"{len(found.runs)} runs of {len(found.rows)} tasks; tables: {out / 'tables'}")
+    print(f"{len(found.runs)} runs of {len(found.rows)} tasks: {out / 'index.html'}")

@@ -186,13 +186,10 @@ def _each(values) -> str:
 def summary(found: Sequence[Row]) -> Table:
     """Returns the table of one task's rows.
 
-    Scores are those at the end of training. Bold ones are within 95% of the best that they may be compared with.
+    Scores are those at the end of training. Bold ones are within 95% of the best; none that may not be compared is.
     """
     first = found[0]
-    groups: dict[Conditions, dict[str, float]] = {}
-    for row in found:
-        groups.setdefault(row.conditions, {})[row.label] = row.mean
-    bold = {state: near_best(means, first.lower_is_better) for state, means in groups.items()}
+    bold = near_best({row.label: row.mean for row in found if not row.notes}, first.lower_is_better)
     lines = []
     for row in found:
         note = "; ".join(row.notes)
@@ -203,7 +200,7 @@ def summary(found: Sequence[Row]) -> Table:
         lines.append(
             (
                 Cell(name, row.label, note=note),
-                Cell(number(row.mean), row.mean, row.label in bold[row.conditions], note),
+                Cell(number(row.mean), row.mean, not note and row.label in bold, note),
                 _of(statistics.deviation(row.values)),
                 _of(statistics.interquartile_mean([row.values])),
                 _bracket(statistics.interquartile_interval([row.values])),
@@ -230,8 +227,8 @@ def summary(found: Sequence[Row]) -> Table:
     caption = (
         f"{first.metric}, mean and standard deviation (sd) over seeds, interquartile mean (IQM) with its 95% bootstrap "
         f"interval, at the end of training{', lower is better' if first.lower_is_better else ''}. Bold: within "
-        "95% of the best among rows of the same physics, data and budget. The best of a run is its best evaluation, "
-        f"chosen with the scores in sight, and no result. {MARK}: not comparable with the other rows."
+        "95% of the best. The best of a run is its best evaluation, chosen with the scores in sight, and no result. "
+        f"{MARK}: not comparable with the other rows, never bold."
     )
     return Table(first.task, caption, columns, lines, wide=columns[10:])
 
