@@ -36,7 +36,9 @@ setup(
         "jaxlib>=0.6",
         "matplotlib",
         "ml-collections",
-        'mujoco==3.1.6; python_version < "3.13"',  # the version whose physics are held to D4RL's by tests
+        # The versions whose physics are held to D4RL's by tests. Python 3.13 begins with 3.2.7, 3.14 with 3.8.
+        'mujoco==3.1.6; python_version < "3.13"',
+        'mujoco>=3.2.7,<3.5; python_version == "3.13"',
         "numpy",
         "optax",
         "orbax-checkpoint",
@@ -68,7 +70,7 @@ setup(
         ],
         "export": ["flatbuffers"],  # in which jax.export writes
         "minari": ["minari[hdf5,hf]", "imageio"],  # its environments are gymnasium's, which import imageio
-        "ogbench": ["ogbench", "dm_control==1.0.20"],  # the last dm_control that admits mujoco 3.1.6
+        "ogbench": ["ogbench", "dm_control==1.0.20"],  # the last dm_control that admits mujoco 3.1.6; none is for 3.13
         "test": ["flatbuffers", "hypothesis", "mypy", "pytest", "pytest-xdist", "ruff"],
         "tpu": ["jax[tpu]"],
         "wandb": ["wandb"],

@@ -16,7 +16,7 @@ from bdpo_jax.data.pointmass import MAX_EPISODE_STEPS as POINTMASS_STEPS
 from bdpo_jax.envs.antmaze import AntMazeEnv
 from bdpo_jax.envs.locomotion import HalfCheetahEnv, HopperEnv, Walker2dEnv
 from bdpo_jax.envs.original import OriginalEnv
-from bdpo_jax.envs.physics import VERIFIED_MUJOCO, import_mujoco
+from bdpo_jax.envs.physics import import_mujoco
 from bdpo_jax.envs.pointmass import PointMassEnv
 from bdpo_jax.errors import UserError
 
@@ -127,10 +127,10 @@ def _register():
 
 
 def _warn_of_unsupported(version: tuple[int, int]) -> None:
-    if version >= (3, 13):
+    if version >= (3, 14):
         warnings.warn(
-            f"Python {version[0]}.{version[1]} has no mujoco {VERIFIED_MUJOCO}, the version whose physics are D4RL's: "
-            "MuJoCo tasks need Python 3.10 to 3.12 to be scored as D4RL does.",
+            f"Python {version[0]}.{version[1]} has no mujoco whose physics are verified to be D4RL's: MuJoCo tasks "
+            "need Python 3.10 to 3.13 to be scored as D4RL does.",
             stacklevel=3,
         )
 

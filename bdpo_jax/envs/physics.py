@@ -9,6 +9,7 @@ import copy
 import ctypes.util
 import functools
 import os
+import re
 import sys
 import warnings
 import xml.etree.ElementTree as ElementTree
@@ -20,13 +21,16 @@ import numpy as np
 
 from bdpo_jax.errors import UserError
 
+# Versions whose physics are held to D4RL's by tests: of Python 3.10 to 3.12, and of 3.13.
 VERIFIED_MUJOCO = "3.1.6"
+ALSO_VERIFIED = ((3, 2, 7), (3, 5, 0))  # from the first on, before the second
+INSTALL = f"pip install mujoco=={VERIFIED_MUJOCO} (Python 3.10 to 3.12) or 'mujoco>=3.2.7,<3.5' (Python 3.13)"
 INERTIA_ARRAYS = ("body_mass", "body_inertia", "body_ipos", "body_iquat")
 
 
 @functools.cache
 def import_mujoco():
-    """The `mujoco` module; warns once when its version is not the one whose physics was verified.
+    """The `mujoco` module; warns once when its version is none of those whose physics are verified.
 
     Without a screen, and unless `$MUJOCO_GL` says otherwise, pictures are made by OSMesa, or EGL where that is missing.
 
@@ -38,17 +42,20 @@ def import_mujoco():
     try:
         import mujoco
     except ImportError as error:
-        raise UserError(
-            f"MuJoCo tasks need the package mujoco: pip install mujoco=={VERIFIED_MUJOCO} (Python 3.10 to 3.12)."
-        ) from error
-    if mujoco.__version__ != VERIFIED_MUJOCO:
+        raise UserError(f"MuJoCo tasks need the package mujoco: {INSTALL}.") from error
+    if not is_verified(mujoco.__version__):
         warnings.warn(
-            f"mujoco {mujoco.__version__} is installed, but D4RL's physics is verified for mujoco "
-            f"{VERIFIED_MUJOCO} alone: scores may not be comparable with D4RL's (pip install "
-            f"mujoco=={VERIFIED_MUJOCO}, Python 3.10 to 3.12).",
+            f"mujoco {mujoco.__version__} is installed, but D4RL's physics are verified for mujoco {VERIFIED_MUJOCO} "
+            f"and 3.2.7 to 3.4.0 alone: scores may not be comparable with D4RL's ({INSTALL}).",
             stacklevel=2,
         )
     return mujoco
+
+
+def is_verified(version: str) -> bool:
+    """Whether the physics of a version of mujoco are held to D4RL's by tests."""
+    first, end = ALSO_VERIFIED
+    return version == VERIFIED_MUJOCO or first <= tuple(map(int, re.findall(r"\d+", version)))[:3] < end
 
 
 def read_asset(file_name: str) -> ElementTree.Element:
