@@ -153,10 +153,16 @@ class Run:
         data, config = self._task.dataset, self.config
         self._checkpoints.drop_after(done)
         scored = NOTHING if restored is None else restored.scored
+        # Scores from here on come again. What lies before is in the log, though after going back over a damaged
+        # checkpoint nothing else may tell of it.
+        unfinished = None if restored is None else restored.unfinished
+        again = done if unfinished is None else unfinished[0]
         write_json(self.path / SCORES_FILE, scored)
         write_json(self.path / SIZES_FILE, {"observation_dim": data.observation_dim, "action_dim": data.action_dim})
         made: list[loggers.Logger] = [
-            loggers.CSVLogger(self.path / "progress.csv", resume_step=done, scores_until=scored["step"]),
+            loggers.CSVLogger(
+                self.path / "progress.csv", resume_step=done, scores_until=max(scored["step"], again - 1)
+            ),
             loggers.TensorBoardLogger(self.path / "tensorboard", resume_step=done),
         ]
         if config.wandb:

@@ -439,6 +439,29 @@ def test_a_damaged_checkpoint_is_passed_over_and_said(toy_whole, tmp_path, capsy
     assert_same(final_state(tmp_path, toy_config()), final_state(toy_whole[0], toy_config()))
 
 
+def test_going_back_over_a_damaged_checkpoint_keeps_the_scores_in_the_log(tmp_path, no_curves):
+    """The evaluation of update 15 ends after checkpoint 18; when 27 is saved, that of 21 has taken its place."""
+    config, kill = toy_config(evaluate_every=6), kill_at(30)
+    training.run(config, tmp_path / "whole")
+    saved = {18: threading.Event(), 27: threading.Event()}
+    held = {15: saved[18], 21: saved[27]}
+
+    def observer(event, name, done):
+        if event == "scoring" and done in held:
+            held[done].wait(60)
+        if event == "saved" and done in saved:
+            saved[done].set()
+        kill(event, name, done)
+
+    with pytest.raises(Killed):
+        training.run(config, tmp_path / "killed", observer)
+    for path in (tmp_path / "killed" / "checkpoints" / "27" / "state").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"damaged")
+    training.run(config, tmp_path / "killed")
+    assert logged(tmp_path / "killed") == logged(tmp_path / "whole")
+
+
 def test_other_random_numbers_are_refused(tmp_path):
     with pytest.raises(Stopped):
         training.run(toy_config(), tmp_path, stop_at(15))
