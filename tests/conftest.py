@@ -14,10 +14,10 @@ os.environ["HOME"] = str(HOME)
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(HOME / ".cache" / "bdpo_jax"))
 # Arrays of different ranks are combined where a program says so, never by chance.
 os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
-# Compilation is most of what the tests cost, and unoptimised code takes half of it.
-os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-)
+# Compilation is most of what the tests cost. Unoptimised code takes half of it, and XLA's older way to write a fusion's
+# code, without MLIR, half of the rest.
+FLAGS = ("backend_optimization_level=0", "llvm_disable_expensive_passes=true", "cpu_use_fusion_emitters=false")
+os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *(f"--xla_{flag}" for flag in FLAGS)])
 # A shell's background job ignores these, and so would every run in it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP"):
