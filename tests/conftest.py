@@ -1,6 +1,7 @@
 """A home of their own for the tests: nothing of the user's is read or written, and programs compiled once are kept."""
 
 import os
+import platform
 import signal
 import tempfile
 from importlib import metadata
@@ -16,11 +17,14 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(HOME / ".cache" / "bdpo_j
 # Arrays of different ranks are combined where a program says so, never by chance.
 os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 # Compilation is most of what the tests cost. Unoptimised code takes half of it, and XLA's older way to write a fusion's
-# code, without MLIR, half of the rest, where there still is one: a flag that XLA does not know ends the process.
-FLAGS = ["backend_optimization_level=0", "llvm_disable_expensive_passes=true"]
+# code, without MLIR, half of the rest, where there still is one: a flag that XLA does not know ends the process. It fuses
+# otherwise in each program: without fused multiply-adds, which AVX has not, equal arithmetic gives equal bits all the same.
+FLAGS = ["--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true"]
 if tuple(map(int, metadata.version("jaxlib").split(".")[:2])) < (0, 11):
-    FLAGS.append("cpu_use_fusion_emitters=false")
-os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *(f"--xla_{flag}" for flag in FLAGS)])
+    FLAGS.append("--xla_cpu_use_fusion_emitters=false")
+if platform.machine() == "x86_64":
+    FLAGS.append("--xla_cpu_max_isa=AVX")
+os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *FLAGS])
 # A shell's background job ignores these, and so would every run in it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP"):
