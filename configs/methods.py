@@ -1,7 +1,7 @@
 """Per-task values of every algorithm, one table each, with their source.
 
-[T2], [T3] are the paper's tables, B.2 its appendix, [rel] what the authors released with their code, [paper] what their paper
-prints, [quoted] what a later paper says that they used (not compared with the source), [ours] our choice.
+[T2], [T3] are the paper's tables, B.2 its appendix, [rel] what the authors released with their code, [paper] what
+their paper prints, [quoted] what a later paper says that they used (not compared with the source), [ours] our choice.
 A table is a list of rows `(pattern, values)`. A pattern is a regular expression for "FAMILY/TASK,VARIANT"; of several
 rows that match, the later one counts. What no row says has the default of the algorithm's file in `bdpo_jax/agents/`.
 """
