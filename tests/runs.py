@@ -35,6 +35,7 @@ BDPO = {
     "value_warmup_steps": 6,
     "pretrain_steps": 9,
     "train_steps": 24,
+    "log_every": 3,  # so that all chunks of a phase are of one length, and few programs are compiled
 }
 TRAINED = 9 + 24  # updates of both
 
