@@ -15,15 +15,17 @@ import numpy as np
 import pytest
 from runs import BDPO, SIZES, bdpo_config, final_state
 
-from bdpo_jax import devices, training
+from bdpo_jax import devices, settings, training
 from bdpo_jax.errors import UserError
 from bdpo_jax.training import sweep
+from configs import pointmass
 
 ROOT = Path(__file__).resolve().parents[1]
 # Chunks of one length a phase, so that a process compiles few programs.
-EVERY = dict.fromkeys(("log_every", "checkpoint_every", "evaluate_every", "value_warmup_steps", "pretrain_steps"), 6)
-SHORT = {**SIZES, **BDPO, **EVERY, "train_steps": 12, "eval_episodes": 2}
-ENDLESS = {"train_steps": 99_996, "actor_decay_steps": 12, "value_decay_steps": 12}
+EVERY = {**SIZES, **dict.fromkeys(("log_every", "checkpoint_every", "evaluate_every"), 6)}
+SHORT = {**BDPO, **EVERY, "value_warmup_steps": 6, "pretrain_steps": 6, "train_steps": 12}
+# Jobs that are stopped are of IQL, which compiles in no time: nothing there depends on the algorithm.
+ENDLESS = {**EVERY, "actor_widths": (8,), "value_widths": (8,), "train_steps": 99_996, "decay_steps": 12}
 GROUP = {"seeds": (0, 3), "sweep.eta": (0.1, 5.0)}
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
@@ -35,11 +37,17 @@ def short(**changes):
     return config
 
 
-def launch(workdir, count, *arguments, **changes):
+def launch(workdir, count, *arguments, argument="pointmass", **changes):
     """A process of `launch.py` with `count` virtual devices."""
-    settings = [f"--config.{key}={value}" for key, value in {**SHORT, **changes}.items()]
+    changed = [f"--config.{key}={value}" for key, value in changes.items()]
     flags = os.environ.get("XLA_FLAGS", "") + f" --xla_force_host_platform_device_count={count}"
-    command = [sys.executable, "launch.py", "--config=configs/pointmass.py", f"--workdir={workdir}", *settings]
+    command = [
+        sys.executable,
+        "launch.py",
+        f"--config=configs/pointmass.py:{argument}",
+        f"--workdir={workdir}",
+        *changed,
+    ]
     return subprocess.Popen(
         [*command, *arguments],
         cwd=ROOT,
@@ -110,7 +118,7 @@ def test_one_device_needs_no_mesh():
 def test_a_group_over_eight_devices_gives_the_same_runs(group, tmp_path):
     """Four runs two devices wide each, the data on the host; and what was begun there goes on with one device."""
     arguments = ("--config.seeds=(0,3)", "--config.sweep.eta=(0.1,5.0)", "--config.dataset_memory=host")
-    out, _ = finish(launch(tmp_path / "run", 8, *arguments))
+    out, _ = finish(launch(tmp_path / "run", 8, *arguments, **SHORT))
     assert "which stay on the host: at most" in out
     assert "for each of 4 runs; on 8 times cpu" in out
     for name, config in sweep.expand(short(**GROUP)).items():
@@ -121,7 +129,7 @@ def test_a_group_over_eight_devices_gives_the_same_runs(group, tmp_path):
 
 def test_two_processes_give_the_same_runs(group, tmp_path):
     """Two runs of two devices each, evaluated by a process each."""
-    (out, _), (other, _) = (finish(process) for process in pair(tmp_path / "run", 2, seeds="(0,3)"))
+    (out, _), (other, _) = (finish(process) for process in pair(tmp_path / "run", 2, **SHORT, seeds="(0,3)"))
     assert "seed3: return" in out and "return" not in other, "one process reports"
     found = json.loads((tmp_path / "run" / "results.json").read_text())["runs"]
     expected = json.loads((group / "results.json").read_text())["runs"]
@@ -134,7 +142,7 @@ def test_two_processes_give_the_same_runs(group, tmp_path):
 def test_a_stopped_job_saves_and_goes_on(tmp_path):
     """The signal to one process stops both, and a single process may go on; with the data on both hosts."""
     workdir = tmp_path / "run"
-    processes = pair(workdir, 1, **ENDLESS, dataset_memory="host")
+    processes = pair(workdir, 1, argument="pointmass,iql", **ENDLESS, dataset_memory="host")
     wait_for_checkpoint(workdir, processes)
     processes[1].send_signal(signal.SIGTERM)
     for process in processes:
@@ -144,7 +152,7 @@ def test_a_stopped_job_saves_and_goes_on(tmp_path):
 
 def test_a_job_goes_on_after_one_of_its_processes_died(tmp_path):
     workdir = tmp_path / "run"
-    processes = pair(workdir, 1, **ENDLESS)
+    processes = pair(workdir, 1, argument="pointmass,iql", **ENDLESS)
     wait_for_checkpoint(workdir, processes)
     processes[1].kill()
     processes[0].communicate(timeout=120)
@@ -155,14 +163,15 @@ def test_a_job_goes_on_after_one_of_its_processes_died(tmp_path):
 def assert_goes_on(workdir):
     with open(workdir / "progress.csv") as file:
         done = max(int(row["step"]) for row in csv.DictReader(file))
-    results = training.run(short(**{**ENDLESS, "train_steps": done}), workdir)
-    assert results["step"] == done + SHORT["pretrain_steps"]
+    config = pointmass.get_config("pointmass,iql")
+    settings.update(config, {**ENDLESS, "train_steps": done + 6})
+    assert training.run(config, workdir)["step"] == done + 6
 
 
 def test_a_mistake_ends_both_processes(tmp_path):
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "file").write_text("")
-    for process in pair(tmp_path / "foreign", 1):
+    for process in pair(tmp_path / "foreign", 1, **SHORT):
         _, err = finish(process, 1)
         assert "holds files (file) but no run" in err
 
