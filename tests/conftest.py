@@ -17,8 +17,9 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(HOME / ".cache" / "bdpo_j
 # Arrays of different ranks are combined where a program says so, never by chance.
 os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 # Compilation is most of what the tests cost. Unoptimised code takes half of it, and XLA's older way to write a fusion's
-# code, without MLIR, half of the rest, where there still is one: a flag that XLA does not know ends the process. It fuses
-# otherwise in each program: without fused multiply-adds, which AVX has not, equal arithmetic gives equal bits all the same.
+# code, without MLIR, half of the rest, where there still is one: a flag that XLA does not know ends the process. It
+# fuses otherwise in each program: without fused multiply-adds, which AVX has not, equal arithmetic gives equal bits
+# all the same.
 FLAGS = ["--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true"]
 if tuple(map(int, metadata.version("jaxlib").split(".")[:2])) < (0, 11):
     FLAGS.append("--xla_cpu_use_fusion_emitters=false")
