@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from bdpo_jax import devices, envs
+from bdpo_jax.envs import contract
 from bdpo_jax.errors import UserError
 from bdpo_jax.types import Array
 
@@ -81,8 +82,8 @@ def evaluate(
       workers: threads; 0: one per processor core that this process may use.
 
     Raises:
-      UserError: no episodes are asked for, an unknown task, or the policy's actions have the wrong shape or
-        are not finite.
+      UserError: no episodes are asked for, an unknown task, the policy's actions have the wrong shape or are not
+        finite, or the environment is at fault (see `contract.reset` and `contract.step`).
     """
     if episodes < 1:
         raise UserError(f"An evaluation needs at least one episode, not {episodes}; set the number of episodes.")
@@ -105,7 +106,7 @@ def episode_seed(seed: int, episode: int) -> int:
 def _run(policy, members, seed, pool, workers):
     episodes = len(members)
     began = time.perf_counter()
-    resets = [env.reset(seed=episode_seed(seed, i)) for i, env in enumerate(members)]
+    resets = [contract.reset(env, episode_seed(seed, i), i) for i, env in enumerate(members)]
     env_seconds, policy_seconds = time.perf_counter() - began, 0.0
     observations = np.array([observation for observation, _ in resets], np.float32)
     infos = [info for _, info in resets]
@@ -119,10 +120,10 @@ def _run(policy, members, seed, pool, workers):
         """Steps these episodes; returns those that go on."""
         left = []
         for i in some:
-            observations[i], reward, terminated, truncated, infos[i] = members[i].step(actions[i])
+            observations[i], reward, over, infos[i] = contract.step(members[i], actions[i], step, i)
             returns[i] += reward
             lengths[i] += 1
-            if not (terminated or truncated):
+            if not over:
                 left.append(i)
         return left
 

@@ -40,9 +40,17 @@ def choice(default: str, others: Iterable[str], about: str, *, may_change: bool 
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def anything(default, about: str, *, may_change: bool = False) -> Any:
-    """A field without a range: text, a switch, or what is checked where it is used."""
-    return dataclasses.field(default=default, metadata={"about": about, "may_change": may_change})
+def anything(default, about: str, *, may_change: bool = False, nothing: tuple = ()) -> Any:
+    """A field without a range: text, a switch, or what is checked where it is used.
+
+    Args:
+      default: its value.
+      about: what it means.
+      may_change: whether a run that goes on may have another value.
+      nothing: values that stand for none; a run that goes on may have one of them instead of another value, or another
+        value instead of one of them.
+    """
+    return dataclasses.field(default=default, metadata={"about": about, "may_change": may_change, "nothing": nothing})
 
 
 def widths(default: tuple[int, ...], about: str) -> Any:
@@ -136,6 +144,11 @@ def _violated(value, rule) -> str | None:
 def changeable(*owners) -> tuple[str, ...]:
     """The keys in which a run that goes on may differ from its beginning."""
     return tuple(field.name for field in fields_of(*owners) if field.metadata.get("may_change"))
+
+
+def droppable(*owners) -> dict[str, tuple]:
+    """The keys that a run that goes on may drop or add, with the values that stand for none."""
+    return {field.name: field.metadata["nothing"] for field in fields_of(*owners) if field.metadata.get("nothing")}
 
 
 def read(owner: type, config, **known) -> Any:

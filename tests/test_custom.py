@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from bdpo_jax import settings, tasks, training
-from bdpo_jax.data import custom, d4rl
+from bdpo_jax.data import custom, d4rl, spaces
+from bdpo_jax.envs import contract, foreign
 from bdpo_jax.errors import UserError
 from bdpo_jax.training import values
 from configs import custom as config_file
@@ -182,10 +183,10 @@ class Boxed(gymnasium.Env):
 def test_actions_are_mapped_in_float64_whatever_the_boxs_dtype(dtype):
     """The sum of the bounds, 90,000, and their distance, 30,000, exceed what the smallest dtype holds, 65,504."""
     space = gymnasium.spaces.Box(30_000, 60_000, (1,), dtype)
-    env = custom.unit_box(Boxed(space))
+    env = foreign.Fitted(Boxed(space))
     given = [env.step(np.array([action], np.float32))[0] for action in (-1, 0, 1)]
     np.testing.assert_allclose(np.ravel(given), [30_000, 45_000, 60_000], rtol=1e-3)
-    back = custom.unit_actions(np.array([[30_000.0], [45_000.0], [60_000.0]], np.float32), space)
+    back = spaces.unit_actions(np.array([[30_000.0], [45_000.0], [60_000.0]], np.float32), space)
     np.testing.assert_allclose(back, [[-1], [0], [1]], atol=2e-3)
 
 
@@ -204,9 +205,9 @@ def test_actions_are_mapped_in_float64_whatever_the_boxs_dtype(dtype):
 def test_boxes_that_mean_nothing_are_refused(low, high, dtype, sentence):
     space = gymnasium.spaces.Box(low, high, (1,), dtype)
     with pytest.raises(UserError, match=sentence):
-        custom.unit_box(Boxed(space))
+        foreign.Fitted(Boxed(space))
     with pytest.raises(UserError, match=sentence):
-        custom.unit_actions(np.zeros((3, 1), np.float32), space)
+        spaces.unit_actions(np.zeros((3, 1), np.float32), space)
 
 
 class Endless(gymnasium.Env):
@@ -227,13 +228,13 @@ def test_bad_files_and_environments_are_one_sentence(tmp_path):
     (tmp_path / "c.npz").write_bytes((tmp_path / "a.npz").read_bytes()[:200])
     with pytest.raises(UserError, match="not a readable npz file"):
         custom.load(str(tmp_path / "c.npz"))
-    with pytest.raises(UserError, match="'Pendulam-v1', which gymnasium cannot make"):
-        custom.environment("Pendulam-v1")
+    with pytest.raises(UserError, match="environment 'Pendulam-v1' cannot be made, NameNotFound"):
+        contract.trial(custom.environment("Pendulam-v1"), 0)
     gymnasium.register("bdpo-tests/Endless-v0", Endless)
-    with pytest.raises(UserError, match="no step limit"):
-        custom.environment("bdpo-tests/Endless-v0")
+    with pytest.raises(UserError, match="'bdpo-tests/Endless-v0' has no step limit"):
+        contract.trial(custom.environment("bdpo-tests/Endless-v0"), 0)
     with pytest.raises(UserError, match="not a finite box"):
-        custom.environment("CartPole-v1")
+        contract.trial(custom.environment("CartPole-v1"), 0)
     config = config_file.get_config(save(tmp_path / "wide.npz", {**arrays, "observations": np.ones((60, 4))}))
     config.env = "Pendulum-v1"
     with pytest.raises(UserError, match="4 wide, those of Pendulum-v1 3"):
@@ -329,9 +330,15 @@ def test_a_file_in_ogbenchs_layout(ogbench_file):
     np.testing.assert_array_equal(data.next_observations, arrays["observations"][[row + 1 for row in rows]])
     np.testing.assert_array_equal(data.rewards, -np.ones(8))
     np.testing.assert_array_equal(data.terminals, np.zeros(8))
-    env = ogbench.environment(name)()
+    make = ogbench.environment(name)
+    env, other = make(), make()
     observation, _ = env.reset(seed=0)
     assert observation.shape == (29,) and env.action_space.shape == (8,)
+    # Its starts have noise of NumPy's global generator: a seed fixes them all the same.
+    np.testing.assert_array_equal(other.reset(seed=0)[0], observation)
+    assert (other.reset(seed=1)[0] != observation).any()
+    other.close()
+    assert make() is other
     assert "success" in env.step(env.action_space.sample())[4]
 
 

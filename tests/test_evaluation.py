@@ -94,7 +94,8 @@ def test_an_error_in_a_thread_reaches_the_caller():
         def step(self, action):
             raise RuntimeError("the simulation broke")
 
-    with pytest.raises(RuntimeError, match="the simulation broke"):
+    sentence = r"Broken raised RuntimeError: the simulation broke \(test_evaluation.py line \d+\), at step 0"
+    with pytest.raises(UserError, match=sentence):
         evaluate(zero_policy, Broken, 4, seed=0, workers=2)
 
 

@@ -1,16 +1,15 @@
 """A transition file of one's own, and the gymnasium environment to score it in."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 
 import gymnasium
 import numpy as np
 
-from bdpo_jax.data import d4rl, files, rewards
+from bdpo_jax.data import d4rl, files, rewards, spaces
 from bdpo_jax.data.dataset import Dataset, check
+from bdpo_jax.envs import foreign
 from bdpo_jax.errors import UserError
-
-WIDEST_BOX = 1e8  # bounds of actions from here on stand for "no bounds"
-NARROWEST_BOX = 1e-5  # of the bounds' size: a hundred steps of float32
 
 
 def load(path: str, reward_scaling: str | float = "auto", action_space: gymnasium.Space | None = None) -> Dataset:
@@ -19,7 +18,10 @@ def load(path: str, reward_scaling: str | float = "auto", action_space: gymnasiu
 
 
 def load_scaled(
-    path: str, reward_scaling: str | float = "auto", action_space: gymnasium.Space | None = None
+    path: str,
+    reward_scaling: str | float = "auto",
+    action_space: gymnasium.Space | None = None,
+    action_bounds: Sequence = (),
 ) -> tuple[Dataset, rewards.Scaling]:
     """The transitions of an HDF5 or npz file, actions mapped to the box [-1, 1] and clipped to +-(1 - 1e-5).
 
@@ -30,9 +32,10 @@ def load_scaled(
         last row of an episode that was cut off; the next observation is the next row's) or `next_observations`.
       reward_scaling: as in `d4rl.load`; "auto" is 1000 / (max - min return).
       action_space: the box of the file's actions; None: [-1, 1].
+      action_bounds: see `action_box`.
 
     Raises:
-      UserError: what `files.read` and `d4rl.transitions` find, or neither of the two keys.
+      UserError: what `files.read`, `action_box` and `d4rl.transitions` find, or neither of the two keys.
     """
     if not path:
         raise UserError("This task needs a file: set dataset_path to an HDF5 or npz file (--config.dataset_path=FILE).")
@@ -42,7 +45,8 @@ def load_scaled(
             f"{path} has neither timeouts nor next_observations, so that episodes that were cut off cannot be told "
             "from episodes that go on; add one of them."
         )
-    raw["actions"] = unit_actions(raw["actions"], action_space)
+    box = action_box(action_bounds, action_space, raw["actions"].shape[1])
+    raw["actions"] = spaces.unit_actions(raw["actions"], box)
     if "next_observations" in raw:
         fields = {key: raw[key] for key in ("observations", "actions", "rewards", "next_observations")}
         data = Dataset(**fields, terminals=raw["terminals"].astype(np.float32))
@@ -76,85 +80,37 @@ def _find_episodes(raw: dict, path: str, needed: bool) -> None:
     raw.setdefault("timeouts", ~follows & ~raw["terminals"])
 
 
-def environment(name: str) -> Callable[[], gymnasium.Env] | None:
-    """A function that makes the environment `name` with actions in [-1, 1]; None where the name is empty.
+def action_box(bounds: Sequence, env_space: gymnasium.Space | None, width: int) -> gymnasium.Space | None:
+    """The box of a file's actions; None: they are in [-1, 1].
+
+    Args:
+      bounds: (low, high), or such a pair for each component; empty: those of the environment.
+      env_space: the environment's box in its own units; None without one.
+      width: of the actions.
 
     Raises:
-      UserError: it cannot be made, has no step limit, or its action space is no finite box of real numbers of one axis.
+      UserError: the bounds are no such pairs, or not those of the environment.
     """
-    if not name:
-        return None
-
-    def make() -> gymnasium.Env:
-        return unit_box(gymnasium.make(name))
-
+    if not bounds:
+        return env_space
     try:
-        env = make()
-    except (gymnasium.error.Error, ImportError) as error:
-        raise UserError(f"config.env is {name!r}, which gymnasium cannot make ({error}).") from error
-    if env.spec is None or env.spec.max_episode_steps is None:
-        raise UserError(f"config.env is {name!r}, which has no step limit; register it with max_episode_steps.")
-    env.close()
-    return make
-
-
-def unit_box(env: gymnasium.Env) -> gymnasium.Env:
-    """The environment with flat observations and with actions in [-1, 1].
-
-    Raises:
-      UserError: its action space is no finite box of real numbers of one axis.
-    """
-    observed = env.observation_space
-    if not isinstance(observed, gymnasium.spaces.Box) or len(observed.shape) != 1:
-        env = gymnasium.wrappers.FlattenObservation(env)
-    space = _finite_box(env.action_space)
-    if np.all(space.low == -1) and np.all(space.high == 1):
-        return env
-    low, high, dtype = space.low.astype(np.float64), space.high.astype(np.float64), space.dtype
-    unit = gymnasium.spaces.Box(-1.0, 1.0, space.shape, np.float32)
-
-    def own_units(action):
-        mapped = (high + low) / 2 + np.asarray(action, np.float64) * (high - low) / 2
-        return np.clip(mapped, low, high).astype(dtype)  # rounding, too, stays in the box
-
-    return gymnasium.wrappers.TransformAction(env, own_units, unit)
-
-
-def unit_actions(actions: np.ndarray, space: gymnasium.Space | None) -> np.ndarray:
-    """Actions `[rows, A]` of a box, mapped to [-1, 1].
-
-    Raises:
-      UserError: the space is no finite box of real numbers of one axis.
-    """
-    if space is None:
-        return actions
-    box = _finite_box(space)
-    if actions.shape[1:] != box.shape:
-        return actions  # of another task, which the check of the task finds and names
-    low, high = box.low.astype(np.float64), box.high.astype(np.float64)
-    center, half = (high + low) / 2, (high - low) / 2
-    return ((actions - center) / half).astype(np.float32)
-
-
-def _finite_box(space: gymnasium.Space) -> gymnasium.spaces.Box:
-    if not (
-        isinstance(space, gymnasium.spaces.Box)
-        and len(space.shape) == 1
-        and np.isfinite(space.low).all()
-        and np.isfinite(space.high).all()
-        and (space.low < space.high).all()
-    ):
-        raise UserError(f"The action space {space} is not a finite box of one axis, which this method needs.")
-    if not np.issubdtype(space.dtype, np.floating):
-        raise UserError(f"The action space {space} holds whole numbers; this method needs a box of real ones.")
-    low, high = space.low.astype(np.float64), space.high.astype(np.float64)
-    widest = min(WIDEST_BOX, float(np.finfo(space.dtype).max))
-    largest = np.maximum(np.abs(low), np.abs(high))
-    if (largest >= widest).any():
+        low, high = np.broadcast_to(np.asarray(bounds, np.float64).reshape(-1, 2), (width, 2)).T
+        box = gymnasium.spaces.Box(low, high, dtype=np.float64)
+    except (TypeError, ValueError) as error:
         raise UserError(
-            f"The action space {space} is finite in name only (bounds of {largest.max():g}): give the environment the "
-            "bounds that its actions really have."
+            f"config.action_bounds is {bounds!r}; it must be (low, high), or such a pair for each of {width} columns."
+        ) from error
+    if (
+        env_space is not None
+        and env_space.shape == box.shape
+        and not spaces.same_bounds(box, spaces.finite_box(env_space))
+    ):
+        raise UserError(
+            f"config.action_bounds is {bounds!r}, but the actions of config.env are {env_space}: leave it out."
         )
-    if (high - low < NARROWEST_BOX * largest).any():
-        raise UserError(f"The action space {space} is narrower than float32 can tell apart: give it wider bounds.")
-    return space
+    return box
+
+
+def environment(name: str) -> Callable[[], gymnasium.Env] | None:
+    """A function that makes the environment `name`, fitted (see `foreign.Fitted`); None where the name is empty."""
+    return functools.partial(foreign.make, repr(name), functools.partial(gymnasium.make, name)) if name else None

@@ -6,8 +6,9 @@ from collections.abc import Callable
 import gymnasium
 import numpy as np
 
-from bdpo_jax.data import custom, d4rl, rewards
+from bdpo_jax.data import d4rl, rewards, spaces
 from bdpo_jax.data.dataset import Dataset, check
+from bdpo_jax.envs import foreign
 from bdpo_jax.errors import UserError
 
 
@@ -37,7 +38,8 @@ def load_scaled(name: str, reward_scaling: str | float = "auto") -> tuple[Datase
     """The transitions of a Minari dataset; next observations are stored there, so no row is dropped.
 
     Args:
-      name: for instance `mujoco/hopper/medium-v0`. Dictionary observations are flattened as gymnasium does.
+      name: for instance `mujoco/hopper/medium-v0`. Dictionary observations are flattened in the order of the
+        stored space's keys, as `environment` flattens its own.
       reward_scaling: as in `d4rl.load`; "auto" is 1000 / (max - min return).
 
     Raises:
@@ -49,7 +51,7 @@ def load_scaled(name: str, reward_scaling: str | float = "auto") -> tuple[Datase
     }
     returns = []
     for episode in source.iterate_episodes():
-        observations = _flat(episode.observations, source.observation_space)
+        observations = spaces.flatten(source.observation_space, episode.observations, batch=True)
         parts["observations"].append(observations[:-1])
         parts["next_observations"].append(observations[1:])
         parts["actions"].append(np.asarray(episode.actions, np.float32))
@@ -59,7 +61,7 @@ def load_scaled(name: str, reward_scaling: str | float = "auto") -> tuple[Datase
     if not returns:
         raise UserError(f"Minari's dataset {name!r} has no episodes.")
     arrays = {key: np.concatenate(values) for key, values in parts.items()}
-    arrays["actions"] = custom.unit_actions(arrays["actions"], source.action_space)
+    arrays["actions"] = spaces.unit_actions(arrays["actions"], source.action_space)
     where = f"Minari's {name}"
     data = check(Dataset(**arrays), where, clip_actions=True)
     lengths = np.array([len(part) for part in parts["rewards"]])
@@ -67,24 +69,43 @@ def load_scaled(name: str, reward_scaling: str | float = "auto") -> tuple[Datase
     return d4rl.finish(data, scaling, where), scaling
 
 
-def environment(name: str) -> Callable[[], gymnasium.Env] | None:
-    """A function that makes the dataset's own evaluation environment; None for a dataset without one.
+def environment(name: str, env: str = "") -> Callable[[], gymnasium.Env] | None:
+    """A function that makes an environment whose observations are flattened as the dataset's are; None without one.
+
+    Args:
+      name: of the dataset.
+      env: a gymnasium id; "": the dataset's own evaluation environment, which not every dataset has.
 
     Raises:
-      UserError: the package or the dataset is missing, or the environment cannot be made.
+      UserError: the package or the dataset is missing.
     """
     source = _dataset(name)
-    if source.env_spec is None:
+    called = repr(env) if env else f"of Minari's {name!r}"
+    if env:
+        construct = functools.partial(gymnasium.make, env)
+    elif source.env_spec is None and source.storage.metadata.get("eval_env_spec") is None:
         return None
+    else:
+        construct = functools.partial(source.recover_environment, eval_env=True)
 
-    def make() -> gymnasium.Env:
-        return custom.unit_box(source.recover_environment(eval_env=True))
+    def agreeing() -> gymnasium.Env:
+        found = construct()
+        pairs = {
+            "observations": (source.observation_space, found.observation_space),
+            "actions": (source.action_space, found.action_space),
+        }
+        for kind, both in pairs.items():
+            differ = spaces.difference(*both)
+            if not differ and kind == "actions" and not spaces.same_bounds(*map(spaces.finite_box, both)):
+                differ = "{} and {}".format(*both)
+            if differ:
+                raise UserError(
+                    f"The {kind} of Minari's {name!r} and of the environment {called} differ ({differ}): name another "
+                    "environment, --config.env=ID, or train without scores, --config.env=none."
+                )
+        return found
 
-    try:
-        make().close()
-    except (gymnasium.error.Error, ImportError) as error:
-        raise UserError(f"The environment of Minari's {name!r} cannot be made ({error}).") from error
-    return make
+    return functools.partial(foreign.make, called, agreeing, source.observation_space)
 
 
 def normalized_score(name: str, returns: np.ndarray) -> np.ndarray | None:
@@ -94,13 +115,3 @@ def normalized_score(name: str, returns: np.ndarray) -> np.ndarray | None:
     if low is None or high is None:
         return None
     return 100.0 * (np.asarray(returns, np.float64) - low) / (high - low)
-
-
-def _flat(observations, space) -> np.ndarray:
-    """`[steps, width]`; the parts of a dictionary in the order of its space."""
-    if isinstance(space, gymnasium.spaces.Dict):
-        return np.concatenate([_flat(observations[key], part) for key, part in space.spaces.items()], axis=1)
-    if not isinstance(space, gymnasium.spaces.Box):
-        raise UserError(f"The observation space {space} is neither a box nor a dictionary of boxes.")
-    observations = np.asarray(observations, np.float32)
-    return observations.reshape(len(observations), -1)

@@ -1,6 +1,7 @@
 """OGBench's single-task datasets, through its own package (extra `ogbench`)."""
 
 import contextlib
+import functools
 import importlib
 import io
 from collections.abc import Callable
@@ -9,8 +10,9 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 
-from bdpo_jax.data import custom, d4rl, rewards
+from bdpo_jax.data import d4rl, rewards
 from bdpo_jax.data.dataset import Dataset, check
+from bdpo_jax.envs import foreign
 from bdpo_jax.errors import UserError
 
 
@@ -67,18 +69,16 @@ def load_scaled(
 
 
 def environment(name: str) -> Callable[[], gymnasium.Env]:
-    """A function that makes the task's environment.
+    """A function that makes the task's environment, fitted (see `foreign.Fitted`).
+
+    To make one takes seconds; those that are closed are used again.
 
     Raises:
-      UserError: no such task, or the package is missing.
+      UserError: no single-task name, or the package is missing.
     """
     package = _package(name)
 
-    def make() -> gymnasium.Env:
-        return custom.unit_box(package.make_env_and_datasets(name, env_only=True))
+    def construct() -> gymnasium.Env:
+        return package.make_env_and_datasets(name, env_only=True)
 
-    try:
-        make().close()
-    except (gymnasium.error.Error, ImportError) as error:
-        raise UserError(f"OGBench has no environment for {name!r} ({error}).") from error
-    return make
+    return foreign.kept(functools.partial(foreign.make, f"of OGBench's {name!r}", construct))

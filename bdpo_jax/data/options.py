@@ -16,7 +16,16 @@ class Data:
         "a file in D4RL's format, or the folder that holds the task's; empty: D4RL's cache, or download",
         may_change=True,
     )
-    env: str = anything("", "gymnasium id to score a file of one's own in; empty: no scores")
+    env: str = anything(
+        "",
+        "gymnasium id to score in, of one's own file or a Minari dataset; empty: the task's own; none: no scores",
+        nothing=("", "none"),
+    )
+    action_bounds: tuple = anything(
+        (),
+        "(low, high) of the actions of one's own file, or such a pair for each component; empty: env's, else -1 and 1",
+        may_change=True,  # what changes the data is found there
+    )
     backend: str = anything("mujoco", "of D4RL tasks: mujoco (D4RL's physics), gymnasium (-v4), d4rl (original stack)")
     mirrors: tuple[str, ...] = anything(
         ("http://rail.eecs.berkeley.edu/datasets/offline_rl",),

@@ -10,6 +10,7 @@ import warnings
 import gymnasium
 import numpy as np
 
+from bdpo_jax.envs.foreign import global_generators
 from bdpo_jax.errors import UserError
 
 
@@ -80,7 +81,7 @@ class OriginalEnv(gymnasium.Env):
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
-        with _quietly(), _numpy_seed(int(self.np_random.integers(2**31))):
+        with _quietly(), global_generators(int(self.np_random.integers(2**31))):
             if seed is not None:
                 self._robot.seed(int(self.np_random.integers(2**31)))
                 if self._is_antmaze:
@@ -103,14 +104,3 @@ def _quietly():
     ):
         warnings.simplefilter("ignore")
         yield
-
-
-@contextlib.contextmanager
-def _numpy_seed(seed):
-    """NumPy's global generator, which draws the goals, from a seed, and as it was afterwards."""
-    before = np.random.get_state()
-    np.random.seed(seed)
-    try:
-        yield
-    finally:
-        np.random.set_state(before)

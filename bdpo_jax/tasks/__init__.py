@@ -31,13 +31,13 @@ def make(config) -> Task:
 
 
 def environment(config) -> Callable[[], gymnasium.Env] | None:
-    """Returns a function that makes an environment of a config's task; None for a task without one.
+    """Returns a function that makes an environment of a config's task, tried once; None for a task without one.
 
     Raises:
-      UserError: there is no such family, or its package is missing.
+      UserError: there is no such family, or see `Simulated.tried_environment`.
     """
     family = _family(config)
-    return family.environment(config) if issubclass(family, Simulated) else None
+    return family.tried_environment(config)[0] if issubclass(family, Simulated) else None
 
 
 def normalize(config, returns: np.ndarray) -> np.ndarray | None:

@@ -12,9 +12,11 @@ import numpy as np
 from bdpo_jax import envs, evaluation, plotting
 from bdpo_jax.data import custom, d4rl, minari, ogbench, rewards
 from bdpo_jax.data.dataset import Dataset
-from bdpo_jax.envs import antmaze
+from bdpo_jax.envs import antmaze, contract
 from bdpo_jax.errors import UserError
 from bdpo_jax.tasks.base import Acting
+
+NO_ENVIRONMENT = "none"  # the `config.env` of a run without scores
 
 
 class Simulated:
@@ -24,20 +26,15 @@ class Simulated:
     scaling: rewards.Scaling | None = None
     source: dict[str, str | None]
     references: dict
-    takes_env = False  # whether `config.env` names the environment
+    takes_env = False  # whether `config.env` may name the environment
 
     def __init__(self, config):
         self.config, self.references, self.source = config, {}, {}
-        if config.env and not self.takes_env:
-            raise UserError(
-                f"config.env is {config.env!r}; {config.task} has an environment of its own: leave it empty."
-            )
-        self.make_env = self.environment(config)
+        self.make_env, self.trial = self.tried_environment(config)
         self.load()
         if config.reward_shift:
             self.dataset = self.dataset.replace(rewards=self.dataset.rewards + np.float32(config.reward_shift))
-        if self.make_env is not None:
-            self._check_widths(self.make_env())
+        self._check_widths()
 
     def for_run(self, config) -> "Simulated":
         """Returns the task of a config that differs in numbers of the method alone."""
@@ -45,9 +42,28 @@ class Simulated:
         other.config = config
         return other
 
+    @classmethod
+    def tried_environment(cls, config) -> tuple[Callable[[], gymnasium.Env] | None, contract.Trial | None]:
+        """Returns a function that makes the config's environment, and what a trial of one found; None without one.
+
+        Raises:
+          UserError: see `contract.trial`; or the task does not take the environment.
+        """
+        if config.env == NO_ENVIRONMENT:
+            return None, None
+        if config.env and not cls.takes_env:
+            raise UserError(
+                f"config.env is {config.env!r}; {config.task} has an environment of its own: leave it empty, or "
+                "'none' to train without scores."
+            )
+        make = cls.environment(config)
+        if make is None:
+            return None, None
+        return make, contract.trial(make, evaluation.episode_seed(config.seed, 0))
+
     @staticmethod
     def environment(config) -> Callable[[], gymnasium.Env] | None:
-        """Returns a function that makes the config's environment, or None."""
+        """Returns a function that makes the config's environment, not tried yet, or None."""
         raise NotImplementedError
 
     def load(self) -> None:
@@ -58,12 +74,14 @@ class Simulated:
         """Returns the normalised scores of returns, None for a task without reference scores."""
         return None
 
-    def _check_widths(self, env: gymnasium.Env) -> None:
-        widths = [gymnasium.spaces.flatdim(space) for space in (env.observation_space, env.action_space)]
-        env.close()
-        for kind, found, expected in zip(
-            ("observations", "actions"), (self.dataset.observation_dim, self.dataset.action_dim), widths, strict=True
-        ):
+    def _check_widths(self) -> None:
+        if self.trial is None:
+            return
+        pairs = {
+            "observations": (self.dataset.observation_dim, self.trial.observation_dim),
+            "actions": (self.dataset.action_dim, self.trial.action_dim),
+        }
+        for kind, (found, expected) in pairs.items():
             if found != expected:
                 raise UserError(
                     f"The {kind} of the dataset are {found} wide, those of {self.config.env or self.config.task} "
@@ -116,7 +134,7 @@ class Simulated:
     def summary(self, scores: dict) -> str:
         if "policy" not in scores:
             return (
-                "nothing was scored: the file has no environment (config.env)"
+                "nothing was scored: there is no environment (config.env)"
                 if self.make_env is None
                 else ("the policy was not scored")
             )
@@ -199,11 +217,13 @@ class D4RL(Simulated):
 
 
 class Minari(Simulated):
-    """A dataset of Minari's, scored in the environment that it names."""
+    """A dataset of Minari's, scored in the environment that it or `config.env` names, or not at all."""
+
+    takes_env = True
 
     @staticmethod
     def environment(config) -> Callable[[], gymnasium.Env] | None:
-        return minari.environment(config.task)
+        return minari.environment(config.task, config.env)
 
     def load(self) -> None:
         self.dataset, self.scaling = minari.load_scaled(self.config.task, self.config.reward_scaling)
@@ -236,10 +256,8 @@ class File(Simulated):
 
     def load(self) -> None:
         config = self.config
-        space = None
-        if self.make_env is not None:
-            env = self.make_env()
-            space = env.unwrapped.action_space
-            env.close()
-        self.dataset, self.scaling = custom.load_scaled(config.dataset_path, config.reward_scaling, space)
+        space = None if self.trial is None else self.trial.action_space
+        self.dataset, self.scaling = custom.load_scaled(
+            config.dataset_path, config.reward_scaling, space, config.action_bounds
+        )
         self.source = d4rl.source(Path(config.dataset_path).expanduser())
