@@ -209,12 +209,19 @@ class Workdir:
       changed: `{key: (old, new)}` of the settings in `may_change` that differ from the run's last start.
     """
 
-    def __init__(self, path: str | os.PathLike, config, may_change: Collection[str] = ()):
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        config,
+        may_change: Collection[str] = (),
+        may_drop: Mapping[str, Collection] | None = None,
+    ):
         """
         Args:
           path: directory, created where missing.
           config: nested mapping or ConfigDict; written to `config.json`, of a resumed run by `accept`.
           may_change: keys, or prefixes of keys, in which a resumed run may differ.
+          may_drop: keys in which it may differ where the old value or the new one is among these.
 
         Raises:
           UserError: the directory is in use, holds another run or foreign files, or cannot be written.
@@ -233,7 +240,7 @@ class Workdir:
                 self.path.mkdir(parents=True, exist_ok=True)
                 self._lock()
             if (self.path / CONFIG_FILE).exists():
-                self._compare(read_config(self.path), config, may_change)
+                self._compare(read_config(self.path), config, may_change, may_drop or {})
                 self.resumed = True
             if not self.resumed:
                 write_json(self.path / CONFIG_FILE, config)
@@ -270,9 +277,10 @@ class Workdir:
         self._held = lock
         owner.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
 
-    def _compare(self, old: dict, new, may_change: Collection[str]) -> None:
+    def _compare(self, old: dict, new, may_change: Collection[str], may_drop: Mapping[str, Collection]) -> None:
         changed = differences(old, new)
-        refused = [name for name in changed if not _covers(may_change, name)]
+        dropped = {name for name, pair in changed.items() if any(value in may_drop.get(name, ()) for value in pair)}
+        refused = [name for name in changed if not _covers(may_change, name) and name not in dropped]
         if refused:
             said = [f"{name} is {changed[name][0]!r} there and {changed[name][1]!r} here" for name in refused]
             more = f" and {len(said) - 8} more" if len(said) > 8 else ""

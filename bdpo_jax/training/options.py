@@ -91,3 +91,8 @@ def describe(config) -> str:
 def may_change(config) -> tuple[str, ...]:
     """Returns the keys in which a run that goes on may differ from its beginning."""
     return settings.changeable(*owners(config))
+
+
+def may_drop(config) -> dict[str, tuple]:
+    """Returns the keys that a run that goes on may drop or add, with the values that stand for none."""
+    return settings.droppable(*owners(config))

@@ -128,7 +128,10 @@ class Run:
                 "with: use another --workdir."
             )
         if extra["dataset"] != self._fingerprint:
-            raise UserError(f"The dataset has changed since the run in {self.path} began: use another --workdir.")
+            hint = "use another --workdir"
+            if self.config.family == "file":
+                hint += "; where env was dropped or added, --config.action_bounds can say what its actions' bounds are"
+            raise UserError(f"The dataset has changed since the run in {self.path} began: {hint}.")
         if extra["numbers"] != _numbers():
             raise UserError(
                 f"The run in {self.path} was begun with JAX's {_settings(extra['numbers'])}, here they are "

@@ -77,8 +77,7 @@ class Scores:
     def take(self) -> float:
         """Waits for the evaluation under way, whose scores become the last; returns its seconds."""
         step, scores, seconds = self._evaluator.take()
-        policies, episodes = list(self._policies(step)), self._episodes(step)
-        self.last = {"step": step, "policies": policies, "episodes": episodes, "scores": scores}
+        self.last = {"step": step, "policies": list(scores), "episodes": self._episodes(step), "scores": scores}
         return seconds
 
     def store(self, done: int) -> None:

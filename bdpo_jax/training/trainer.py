@@ -62,7 +62,7 @@ def run(config, workdir: str | Path, observer: Observer = lambda *_: None) -> di
     task = tasks.make(next(iter(configs.values())))
     with StopSignals() as signals, contextlib.ExitStack() as stack:
         held: list[Workdir] = []
-        devices.shared(lambda: held.append(stack.enter_context(Workdir(path, config, options.may_change(config)))))
+        devices.shared(lambda: held.append(stack.enter_context(_directory(path, config))))
         results: dict[str, dict] = {}
         broken: dict[str, str] = devices.shared(lambda: _broken_before(configs, path))
         alive = {name: one for name, one in configs.items() if name not in broken}
@@ -301,7 +301,7 @@ def _open(
     """
     group = "" not in runs
     for one in runs.values() if group else ():
-        held = [*held, stack.enter_context(Workdir(one.path, one.config, options.may_change(one.config)))]
+        held = [*held, stack.enter_context(_directory(one.path, one.config))]
     # A kill may lie between two runs' checkpoints of the same update.
     steps = [one.open(stack, keep=2 if group else 1) for one in runs.values()]
     common = sorted(set.intersection(*steps))
@@ -319,6 +319,10 @@ def _open(
     for name, one in runs.items():
         one.prepare(stack, done, restored[name])
     return done
+
+
+def _directory(path: Path, config) -> Workdir:
+    return Workdir(path, config, options.may_change(config), options.may_drop(config))
 
 
 def _progress_bar(config, schedule: Schedule, done: int) -> loggers.Loggers:

@@ -490,3 +490,16 @@ def test_swept_values_that_make_no_sense_are_named(tmp_path):
     ):
         with pytest.raises(UserError, match=sentence):
             training.run(bdpo_config(**{"sweep.eta": values}), tmp_path)
+
+
+def test_env_may_be_dropped_and_added_while_a_run_goes_on(toy_whole, tmp_path):
+    """Without scores the updates are the same: the states agree bit for bit, and what is scored late is, too."""
+    workdir, results = toy_whole
+    with pytest.raises(Stopped):
+        training.run(toy_config(), tmp_path, stop_at(18))
+    found = training.run(toy_config(env="none"), tmp_path)
+    assert found["headline"] is None and "there is no environment" in found["summary"]
+    assert_same(final_state(workdir, toy_config()), final_state(tmp_path, toy_config()))
+    assert training.run(toy_config(), tmp_path)["headline"] == results["headline"]
+    with pytest.raises(UserError, match="leave it empty"):
+        training.run(toy_config(env="Pendulum-v1"), tmp_path)
