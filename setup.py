@@ -71,7 +71,8 @@ setup(
         "export": ["flatbuffers"],  # in which jax.export writes
         "minari": ["minari[hdf5,hf]", "imageio"],  # its environments are gymnasium's, which import imageio
         "ogbench": ["ogbench", "dm_control==1.0.20"],  # the last dm_control that admits mujoco 3.1.6; none is for 3.13
-        "test": ["flatbuffers", "hypothesis", "mypy", "pytest", "pytest-xdist", "ruff"],
+        "parquet": ["pyarrow"],
+        "test": ["flatbuffers", "hypothesis", "mypy", "pyarrow", "pytest", "pytest-xdist", "ruff"],
         "tpu": ["jax[tpu]"],
         "wandb": ["wandb"],
     },

@@ -2,7 +2,8 @@
 
 python launch.py --config=configs/custom.py:minari:mujoco/hopper/medium-v0
 python launch.py --config=configs/custom.py:ogbench:antmaze-large-navigate-singletask-task1-v0
-python launch.py --config=configs/custom.py:mine.hdf5 --config.env=Pendulum-v1  # or .npz; no env: no scores
+python launch.py --config=configs/custom.py:mine.hdf5 --config.env=Pendulum-v1  # no env: no scores
+python launch.py --config=configs/custom.py:log.csv --config.columns="observations=q,v_*;actions=torque;episodes=run"
 python launch.py --config=configs/custom.py:mine.npz,quick  # laptop-sized
 """
 

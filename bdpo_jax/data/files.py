@@ -1,103 +1,136 @@
-"""The arrays of a transition file, HDF5 or npz, read whole and checked."""
+"""The arrays of a transition file, HDF5, npz, CSV or parquet, read whole and checked."""
 
 import zipfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import h5py
 import numpy as np
 
+from bdpo_jax.data import columns as naming
+from bdpo_jax.data import ends, tables
+from bdpo_jax.data.columns import Source
 from bdpo_jax.data.dataset import check_arrays
 from bdpo_jax.errors import UserError
 
 REQUIRED_KEYS = ("observations", "actions", "rewards", "terminals")
 BOOLEAN_KEYS = ("terminals", "timeouts")
+TEXT = (".csv", ".tsv", ".txt")
 
 
-def read(path: str | Path, optional: tuple[str, ...] = ("timeouts",)) -> dict:
-    """Reads and checks the arrays of an HDF5 file in D4RL's format, or of an npz file with the same keys.
+def read(path: str | Path, optional: tuple[str, ...] = ("timeouts",), columns: str = "") -> dict:
+    """Reads and checks the arrays of an HDF5 file in D4RL's format, or of another file with the same keys.
+
+    Ends of episodes that are told in another way (`ends.KEYS`) are read as `timeouts` where these are asked for.
 
     Args:
-      path: the file; npz by its suffix, HDF5 otherwise.
+      path: the file: CSV by its suffix, parquet by its first bytes, npz by either, HDF5 otherwise.
       optional: keys read where the file has them; every other key is ignored.
+      columns: where the keys lie, if not under names of `columns.NAMES`; see `columns.parse`.
 
     Returns:
       `observations [rows, observation_dim]`, `actions [rows, action_dim]`, `rewards [rows]` as float32,
       `terminals [rows]` as bool, and the optional ones (`timeouts [rows]` as bool).
 
     Raises:
-      UserError: not a readable file, a missing key, or what `check_arrays` finds.
+      UserError: not a readable file, a missing key, times that do not grow within an episode, or what `columns.gather`,
+        `ends.add_timeouts` and `check_arrays` find.
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise UserError(f"There is no file {path}; give the path of an HDF5 or npz file in D4RL's format.")
-    with path.open("rb") as file:
-        begins = file.read(8)
-    npz = path.suffix.lower() == ".npz" or begins.startswith(b"PK")
-    _refuse_other_kinds(path, begins)
+        raise UserError(f"There is no file {path}; give the path of an HDF5, npz, CSV or parquet file.")
+    told = (*ends.KEYS, "times") if "timeouts" in optional else ()
+    kind, source_of = _kind(path)
     try:
-        arrays, found = (_npz_arrays if npz else _hdf5_arrays)(path, (*REQUIRED_KEYS, *optional))
+        source = source_of(path)
+        arrays = naming.gather(source, (*REQUIRED_KEYS, *optional, *told), columns, str(path))
     except UserError:
         raise
     except Exception as error:  # in a damaged file h5py raises nearly anything, from OSError to TypeError
         reason = " ".join(str(error).split())
-        kind = "npz" if npz else "HDF5"
         raise UserError(
             f"{path} is not a readable {kind} file, perhaps truncated ({reason}); copy or download it again."
         ) from error
-    missing = [key for key in REQUIRED_KEYS if key not in arrays]
-    if missing:
-        listed = ", ".join(found) or "none"
-        raise UserError(f"{path} lacks the key {missing[0]} (found: {listed}); a D4RL file has it.")
-    raw = check_arrays(arrays, str(path))
+    for key in REQUIRED_KEYS:
+        if key not in arrays:
+            raise naming.missing(key, source.names, str(path))
+    raw = check_arrays({key: value for key, value in arrays.items() if key not in told}, str(path))
     for key in BOOLEAN_KEYS:
         if key in raw and (other := raw[key][(raw[key] != 0) & (raw[key] != 1)]).size:
             raise UserError(
                 f"{key} of {path} has the value {other[0]:g}; it must be 0 or 1 (true where the episode ends there): "
                 "convert it."
             )
-    return {key: value != 0 if key in BOOLEAN_KEYS else value for key, value in raw.items()}
+    raw = {key: value != 0 if key in BOOLEAN_KEYS else value for key, value in raw.items()}
+    ends.add_timeouts(raw, {key: arrays[key] for key in ends.KEYS if key in arrays}, str(path))
+    if "times" in arrays:
+        ends.check_times(arrays["times"], raw, str(path))
+    return raw
 
 
-def _refuse_other_kinds(path: Path, begins: bytes) -> None:
-    """Raises a `UserError` that names what a file is, if its first bytes or its name tell another kind."""
-    if path.suffix.lower() in (".csv", ".tsv", ".txt"):
-        kind = "a table of text"
-    elif begins.startswith(b"PAR1"):
-        kind = "a parquet file"
-    elif begins.startswith(b"\x93NUMPY"):
+def _kind(path: Path) -> tuple[str, Callable[[Path], Source]]:
+    """What a file is, by its first bytes or its name, and the reader of such.
+
+    Raises:
+      UserError: a kind that is not read, which it names.
+    """
+    with path.open("rb") as file:
+        begins = file.read(8)
+    suffix = path.suffix.lower()
+    if suffix in TEXT:
+        return "CSV", tables.csv_source
+    if begins.startswith(b"PAR1"):
+        return "parquet", tables.parquet_source
+    if begins.startswith(b"\x93NUMPY"):
         kind = "a single NumPy array (npy)"
-    elif path.suffix.lower() in (".pkl", ".pickle", ".pt") or begins[:1] == b"\x80" and begins[1:2] in b"\2\3\4\5":
+    elif suffix in (".pkl", ".pickle", ".pt") or begins[:1] == b"\x80" and begins[1:2] in b"\2\3\4\5":
         kind = "a pickle, which can run any code and is not read"
     elif begins.startswith(b"\x1f\x8b"):
         kind = "a gzip archive"
+    elif suffix == ".npz" or begins.startswith(b"PK"):
+        return "npz", _npz_source
     else:
-        return
+        return "HDF5", _hdf5_source
     raise UserError(
-        f"{path} is {kind}, no HDF5 or npz file: write the arrays observations, actions, rewards and terminals with "
-        "numpy.savez or h5py."
+        f"{path} is {kind}, no HDF5, npz, CSV or parquet file: write the arrays observations, actions, rewards and "
+        "terminals with numpy.savez or h5py."
     )
 
 
-def _hdf5_arrays(path: Path, keys: tuple[str, ...]) -> tuple[dict, list[str]]:
-    """The arrays among `keys`, as stored, and the names of all arrays at the file's top level."""
+def _hdf5_source(path: Path) -> Source:
+    """The datasets of an HDF5 file, those in groups as "group/name"."""
+    names: list[str] = []
     with h5py.File(path, "r") as file:
-        nodes = {key: node for key, node in file.items() if isinstance(node, h5py.Dataset)}
-        return {key: nodes[key][()] for key in keys if key in nodes}, sorted(str(key) for key in nodes)
+        names += sorted(str(key) for key, node in file.items() if isinstance(node, h5py.Dataset))
+        inner: list[str] = []
+        file.visititems(lambda name, node: inner.append(name) if isinstance(node, h5py.Dataset) else None)
+        names += sorted(name for name in inner if "/" in name)
+
+    def take(numbers: Sequence[str], labels: Sequence[str]) -> tuple[dict, dict]:
+        with h5py.File(path, "r") as file:
+            return {name: file[name][()] for name in numbers}, {name: file[name][()] for name in labels}
+
+    return Source(names, take, is_table=False)
 
 
-def _npz_arrays(path: Path, keys: tuple[str, ...]) -> tuple[dict, list[str]]:
+def _npz_source(path: Path) -> Source:
     if not zipfile.is_zipfile(path):
         raise ValueError("no zip archive")
+
+    def take(numbers: Sequence[str], labels: Sequence[str]) -> tuple[dict, dict]:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: array(file, name) for name in numbers}, {name: array(file, name) for name in labels}
+
+    def array(file, name: str) -> np.ndarray:
+        try:
+            return file[name]
+        except ValueError as error:
+            if "allow_pickle" not in str(error):
+                raise
+            raise UserError(
+                f"{name} of {path} is an array of Python objects, which are pickles and not read; save it as an "
+                "array of numbers."
+            ) from error
+
     with np.load(path, allow_pickle=False) as file:
-        arrays = {}
-        for key in (key for key in keys if key in file.files):
-            try:
-                arrays[key] = file[key]
-            except ValueError as error:
-                if "allow_pickle" not in str(error):
-                    raise
-                raise UserError(
-                    f"{key} of {path} is an array of Python objects, which are pickles and not read; save it as an "
-                    "array of numbers."
-                ) from error
-        return arrays, sorted(file.files)
+        return Source(sorted(file.files), take, is_table=False)

@@ -1,6 +1,7 @@
-"""python -m bdpo_jax.data.inspect TASK|FILE [--dataset_path FILE|FOLDER] [--picture facts.png]
+"""python -m bdpo_jax.data.inspect TASK|FILE [--dataset_path FILE|FOLDER] [--columns NAMES] [--env ID] [--picture FILE]
 
-Facts about a dataset in D4RL's format (HDF5 or npz), what is suspicious in it, and a picture of its distributions.
+Facts about a dataset of D4RL's or a file of one's own, what is suspicious in it, and a picture of its distributions.
+With an environment: whether the file fits it.
 """
 
 import argparse
@@ -9,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bdpo_jax.data import d4rl, files
+from bdpo_jax import envs  # noqa: F401  (its environments are registered with gymnasium)
+from bdpo_jax.data import custom, d4rl, files, fit, spaces
 from bdpo_jax.data.options import Data
 from bdpo_jax.errors import UserError
 
@@ -38,7 +40,7 @@ def facts(raw: dict, max_episode_steps: int, family: str = "locomotion") -> dict
         "rows": size,
         "observation_dim": raw["observations"].shape[1],
         "action_dim": raw["actions"].shape[1],
-        "transitions": d4rl.transitions(raw, max_episode_steps).size,
+        "transitions": size if "next_observations" in raw else d4rl.transitions(raw, max_episode_steps).size,
         "returns": returns,
         "lengths": lengths,
         "terminals": int(terminals.sum()),
@@ -124,24 +126,27 @@ def report(name: str, found: dict, reference: tuple[float, float] | None) -> str
         f"actions      {found['saturated']:.2%} of the components at {SATURATED} or beyond",
     ]
     lines += [f"origin       {found['origin']}"] if "origin" in found else []
+    lines += found.get("fit", [])
     lines += [f"suspicious   {note}" for note in found["suspicious"]] or ["suspicious   nothing found"]
     return "\n".join(lines)
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m bdpo_jax.data.inspect", description=__doc__.splitlines()[2])
-    parser.add_argument("name", help="a D4RL task, or a file in D4RL's format")
+    parser.add_argument("name", help="a D4RL task, or a file: HDF5, npz, CSV or parquet")
     parser.add_argument(
         "--dataset_path", default="", help="the task's file or its folder; default: D4RL's cache, or download"
     )
     parser.add_argument("--max_episode_steps", type=int, default=1000, help="of a file without timeouts")
+    parser.add_argument("--columns", default="", help="of a file: KEY=COLUMN,COLUMN;KEY=COLUMN (docs/own-data.md)")
+    parser.add_argument("--env", default="", help="gymnasium environment to compare a file with")
     parser.add_argument("--picture", type=Path, help="default: NAME.png in the working directory")
     options = parser.parse_args(arguments)
     name, limit, family, reference = options.name, options.max_episode_steps, "locomotion", None
     try:
-        path = Path(name)
+        path, optional = Path(name), custom.OPTIONAL
         if not path.exists():
-            task = d4rl.TASKS[name]
+            task, optional = d4rl.TASKS[name], custom.OPTIONAL[:1]
             path, limit, family = (
                 d4rl.find(name, options.dataset_path, mirrors=Data.mirrors),
                 task.max_episode_steps,
@@ -150,8 +155,16 @@ def main(arguments: list[str] | None = None) -> None:
             reference = d4rl.REFERENCE_SCORES[name.split("-")[0]]
         elif path.name.startswith("Ant_maze"):
             family = "antmaze"
-        raw = files.read(path)
-        found = facts(raw, limit, family) | {"origin": origin(path)}
+        raw = files.read(path, optional, options.columns)
+        if "next_observations" in raw:
+            custom.find_episodes(raw, str(path), needed=False)
+        fitting = fit.Fit([], [])
+        make = custom.environment(options.env)
+        if make is not None:
+            fitting = fit.compare(raw, make, options.env)
+            raw["actions"] = spaces.unit_actions(raw["actions"], make().unwrapped.action_space)
+        found = facts(raw, limit, family) | {"origin": origin(path), "fit": fitting.lines}
+        found["suspicious"] += fitting.suspicious
     except UserError as error:
         sys.exit(f"Error: {error}")
     print(report(f"{name} ({path})" if name != str(path) else name, found, reference))

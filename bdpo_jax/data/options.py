@@ -16,6 +16,9 @@ class Data:
         "a file in D4RL's format, or the folder that holds the task's; empty: D4RL's cache, or download",
         may_change=True,
     )
+    columns: str = anything(
+        "", "of a file of one's own, where its keys lie: 'observations=a,b_*;actions=c' (docs/own-data.md)"
+    )
     env: str = anything(
         "",
         "gymnasium id to score in, of one's own file or a Minari dataset; empty: the task's own; none: no scores",

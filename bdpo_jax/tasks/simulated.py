@@ -27,9 +27,15 @@ class Simulated:
     source: dict[str, str | None]
     references: dict
     takes_env = False  # whether `config.env` may name the environment
+    takes_columns = False  # whether `config.columns` may name the data's
 
     def __init__(self, config):
         self.config, self.references, self.source = config, {}, {}
+        if config.columns and not self.takes_columns:
+            raise UserError(
+                f"config.columns is {config.columns!r}; it is for a file of one's own, which {config.task} is not: "
+                "leave it empty."
+            )
         self.make_env, self.trial = self.tried_environment(config)
         self.load()
         if config.reward_shift:
@@ -249,6 +255,7 @@ class File(Simulated):
     """A file of one's own, scored in any registered gymnasium environment, or not at all."""
 
     takes_env = True
+    takes_columns = True
 
     @staticmethod
     def environment(config) -> Callable[[], gymnasium.Env] | None:
@@ -258,6 +265,6 @@ class File(Simulated):
         config = self.config
         space = None if self.trial is None else self.trial.action_space
         self.dataset, self.scaling = custom.load_scaled(
-            config.dataset_path, config.reward_scaling, space, config.action_bounds
+            config.dataset_path, config.reward_scaling, space, config.columns, config.action_bounds
         )
         self.source = d4rl.source(Path(config.dataset_path).expanduser())

@@ -1,0 +1,192 @@
+"""Which arrays of a file are what: names that are known, and `columns`, which tells the others.
+
+    observations=pos_1,pos_2,vel_*;actions=torque;rewards=reward;terminals=none;episodes=run
+
+A file is a `Source`: named arrays of one row per step, `[rows]` or `[rows, width]`. The columns of a table are such
+arrays, and so are the datasets of an HDF5 file. Those named for one key are set side by side.
+"""
+
+import difflib
+import fnmatch
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from bdpo_jax.data.dataset import RANKS
+from bdpo_jax.errors import UserError
+
+# Key -> other names under which it is found without being told.
+NAMES: dict[str, tuple[str, ...]] = {
+    "observations": ("obs", "observation", "states"),
+    "actions": ("acts", "action"),
+    "rewards": ("rews", "reward"),
+    "terminals": ("terminated", "terminations"),
+    "timeouts": ("truncated", "truncations"),
+    "next_observations": ("next_obs",),
+    "episode_starts": (),
+    "episodes": ("episode", "episode_id", "episode_ids", "episode_index"),
+    "lengths": ("episode_lengths",),
+    "times": ("time", "timestamp", "timestamps"),
+}
+LABELS = ("episodes",)  # compared, never computed with: any type will do
+NONE = "none"  # `terminals=none`: no row is terminal
+SHOWN = 20  # names of a file in one message
+
+
+class Source(NamedTuple):
+    """The arrays of a file.
+
+    Attributes:
+      names: of all of them, in the file's order; a table may have two of the same name.
+      take: (names of numbers, names of labels) -> name -> array `[rows]` or `[rows, width]`, for each of the two.
+      is_table: whether each is a column of single cells, so that even one makes up `[rows, 1]`.
+    """
+
+    names: Sequence[str]
+    take: Callable[[Sequence[str], Sequence[str]], tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]]
+    is_table: bool
+
+
+def parse(text: str) -> dict[str, list[str]]:
+    """Returns key -> names of "KEY=NAME,NAME;KEY=NAME".
+
+    Raises:
+      UserError: no such form, an unknown key, or a key without a name or told twice.
+    """
+    chosen: dict[str, list[str]] = {}
+    for part in filter(str.strip, text.split(";")):
+        key, equals, listed = part.partition("=")
+        key, names = key.strip(), [name.strip() for name in listed.split(",") if name.strip()]
+        if not equals or not names:
+            raise UserError(f"columns has {part.strip()!r}; write KEY=COLUMN,COLUMN and a semicolon between two keys.")
+        if key not in NAMES:
+            nearest = difflib.get_close_matches(key, NAMES, n=1, cutoff=0.0)[0]
+            raise UserError(
+                f"columns has the key {key!r}; the nearest known one is {nearest!r} (known: {', '.join(NAMES)})."
+            )
+        if key in chosen:
+            raise UserError(f"columns has the key {key!r} twice; write it once, with all of its columns.")
+        if len(names) > 1 and RANKS.get(key) != 2:
+            raise UserError(f"columns names {len(names)} columns for {key}, which is one number a row; name one.")
+        chosen[key] = names
+    return chosen
+
+
+def gather(source: Source, keys: Sequence[str], columns: str, where: str) -> dict[str, np.ndarray]:
+    """Returns the arrays of a file that `keys` stand for, as far as it has them.
+
+    A key is found under its own name, one of `NAMES`, or what `columns` says. What is named there is set side by side
+    and checked by itself, so that an error names the column; whole arrays are checked by their reader.
+
+    Args:
+      source: the file.
+      keys: of `NAMES`; others that `columns` tells are ignored, as they are in a file.
+      columns: "KEY=NAME,NAME;KEY=NAME", with * for any characters.
+      where: what error messages call the file.
+
+    Raises:
+      UserError: see `parse`; a name that does not exist, exists twice or holds no numbers; two names for one key.
+    """
+    chosen = parse(columns)
+    told = {key: _expand(source, key, chosen[key], where) for key in keys if key in chosen}
+    found = {key: names for key in keys if key not in told and (names := _known(source, key, where))}
+    every = told | found
+    for name in (name for names in every.values() for name in names):
+        if source.names.count(name) > 1 and name != NONE:
+            places = [str(place + 1) for place, other in enumerate(source.names) if other == name]
+            raise UserError(f"{where} has two columns {name!r} (number {' and '.join(places)}); rename one of them.")
+    numbers = [name for key, names in every.items() if key not in LABELS for name in names if name != NONE]
+    labels = [name for key, names in every.items() if key in LABELS for name in names]
+    arrays, compared = source.take(list(dict.fromkeys(numbers)), labels)
+    gathered = {}
+    for key, names in every.items():
+        if names == [NONE]:
+            continue
+        if key in LABELS:
+            gathered[key] = compared[names[0]]
+        elif key in found and not source.is_table:
+            gathered[key] = arrays[names[0]]
+        else:
+            gathered[key] = _side_by_side(key, {name: arrays[name] for name in names}, where)
+    if told.get("terminals") == [NONE]:
+        gathered["terminals"] = np.zeros(np.shape(gathered.get("rewards", ()))[:1], bool)
+    return gathered
+
+
+def missing(key: str, names: Sequence[str], where: str) -> UserError:
+    """The error for a file without a key that it must have."""
+    unique = list(dict.fromkeys(names))
+    listed = ", ".join(unique[:SHOWN]) or "none"
+    listed += f" and {len(unique) - SHOWN} more" if len(unique) > SHOWN else ""
+    ways = {
+        "terminals": "name it by --config.columns='terminals=COLUMN', or 'terminals=none' if no episode ends in a "
+        "terminal state",
+        "rewards": "name it by --config.columns='rewards=COLUMN'; a log without rewards needs some computed and added",
+    }
+    way = ways.get(key, f"name what it is made of by --config.columns='{key}=COLUMN,COLUMN'")
+    return UserError(f"{where} lacks the key {key} (found: {listed}); {way} (docs/own-data.md).")
+
+
+def _known(source: Source, key: str, where: str) -> list[str]:
+    """The name under which a file has a key, if it has it."""
+    if key in source.names:
+        return [key]
+    present = [name for name in NAMES[key] if name in source.names]
+    if len(present) > 1:
+        raise UserError(
+            f"{where} has both {present[0]} and {present[1]}, either of which may be its {key}: say which by "
+            f"--config.columns='{key}={present[0]}'."
+        )
+    return present
+
+
+def _expand(source: Source, key: str, wanted: Sequence[str], where: str) -> list[str]:
+    """The names that `wanted` stands for, those of a pattern in the file's order."""
+    if key == "terminals" and list(wanted) == [NONE]:
+        return [NONE]
+    expanded: list[str] = []
+    for name in wanted:
+        names = [name] if name in source.names else fnmatch.filter(source.names, name) if "*" in name else []
+        if not names:
+            nearest = difflib.get_close_matches(name, source.names, n=1, cutoff=0.0)
+            raise UserError(
+                f"columns names {name!r} for {key}, which {where} does not have"
+                + (f"; the nearest is {nearest[0]!r}." if nearest else ".")
+            )
+        expanded += names
+    again = [name for name in expanded if expanded.count(name) > 1 and source.names.count(name) == 1]
+    if again:
+        raise UserError(f"columns names {again[0]!r} twice for {key}; name it once.")
+    if len(expanded) > 1 and RANKS.get(key) != 2:
+        raise UserError(f"columns names {len(expanded)} columns for {key}, which is one number a row; name one.")
+    return expanded
+
+
+def _side_by_side(key: str, parts: Mapping[str, np.ndarray], where: str) -> np.ndarray:
+    """Columns as one array `[rows, width]`, or `[rows]` where the key is a vector; float64 for times, else float32."""
+    first = next(iter(parts))
+    rows = np.shape(parts[first])[:1]
+    if rows == (0,):
+        raise UserError(f"{where} is empty (the column {first!r} has 0 rows); give a dataset with at least two steps.")
+    numbers = []
+    for name, part in parts.items():
+        if part.dtype.kind not in "biuf":
+            raise UserError(f"The column {name!r} of {where} has the type {part.dtype}; it must hold numbers.")
+        if part.ndim not in (1, 2) or part.shape[:1] != rows:
+            raise UserError(
+                f"The columns {first!r} and {name!r} of {where} have the shapes {list(parts[first].shape)} and "
+                f"{list(part.shape)}; each needs one row per step."
+            )
+        with np.errstate(over="ignore"):  # what overflows becomes inf, which is reported with its row
+            value = part.reshape(len(part), -1).astype(np.float64 if key == "times" else np.float32)
+        bad = ~np.isfinite(value).all(axis=1)
+        if bad.any():
+            row = int(np.argmax(bad))
+            raise UserError(
+                f"The column {name!r} of {where} has the value {part[row]} in row {row} ({bad.sum()} such rows in "
+                "all); repair or remove them."
+            )
+        numbers.append(value)
+    whole = np.concatenate(numbers, axis=1)
+    return whole if RANKS.get(key) == 2 else whole[:, 0] if whole.shape[1] == 1 else whole

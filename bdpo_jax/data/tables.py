@@ -1,0 +1,127 @@
+"""Tables as sources of columns: CSV, by the standard library, and parquet, by pyarrow (extra `parquet`)."""
+
+import csv
+from array import array
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from bdpo_jax.data.columns import Source
+from bdpo_jax.errors import UserError
+
+DELIMITERS = ",;\t"
+WORDS = {"true": 1.0, "false": 0.0}
+
+
+def csv_source(path: Path) -> Source:
+    """The columns of a text file with a header line, in UTF-8; the delimiter is the header's most frequent of , ; tab.
+
+    Raises:
+      UserError: no header. `take` raises one that names column, row (from 0) and line (from 1) of a row of another
+        length, a cell that is empty, and one that is neither a number nor true or false.
+    """
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        header = file.readline()
+    delimiter = max(DELIMITERS, key=header.count)
+    names = [name.strip() for name in next(csv.reader([header], delimiter=delimiter), [])]
+    if not any(names):
+        raise UserError(f"The first line of {path} is empty; it must name the columns.")
+    if all(_is_number(name) for name in names):
+        raise UserError(f"The first line of {path} holds numbers; put a line with the columns' names above it.")
+
+    def take(numbers: Sequence[str], labels: Sequence[str]) -> tuple[dict, dict]:
+        places = [names.index(name) for name in numbers]
+        found, texts = [array("d") for _ in numbers], [[] for _ in labels]  # type: ignore[var-annotated]
+        named = [(names.index(name), text) for name, text in zip(labels, texts, strict=True)]
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = csv.reader(file, delimiter=delimiter)
+            next(lines)
+            for row, cells in enumerate(filter(None, lines)):
+                if len(cells) != len(names):
+                    raise UserError(
+                        f"Row {row} (line {lines.line_num}) of {path} has {len(cells)} cells, the header {len(names)}; "
+                        "complete or remove it."
+                    )
+                try:
+                    for place, column in zip(places, found, strict=True):
+                        column.append(float(cells[place]))
+                except ValueError:  # the column has the cells before this one: words, or a fault
+                    for place, column in zip(places, found, strict=True):
+                        if len(column) == row:
+                            column.append(_number(cells[place], names[place], row, lines.line_num, path))
+                for place, text in named:
+                    text.append(cells[place])
+        arrays = {name: np.array(column) for name, column in zip(numbers, found, strict=True)}
+        return arrays, {name: np.array(text) for name, text in zip(labels, texts, strict=True)}
+
+    return Source(names, take, is_table=True)
+
+
+def parquet_source(path: Path) -> Source:
+    """The columns of a parquet file; one of lists of equal length is an array `[rows, width]`.
+
+    Raises:
+      UserError: pyarrow is missing. `take` raises one that names column and row of a missing value, of a list of
+        another length, and of a column that holds no numbers.
+    """
+    try:
+        import pyarrow.compute
+        import pyarrow.parquet
+    except ImportError as error:
+        raise UserError(f"{path} is a parquet file, which needs pyarrow: pip install 'bdpo_jax[parquet]'.") from error
+
+    def take(numbers: Sequence[str], labels: Sequence[str]) -> tuple[dict, dict]:
+        arrays = {}
+        table = pyarrow.parquet.ParquetFile(path).read(columns=list(dict.fromkeys([*numbers, *labels])))
+        for name in table.column_names:
+            column = table[name].combine_chunks()
+            _refuse_missing(column.is_valid(), name, path)
+            width = None
+            if pyarrow.types.is_list(column.type) or pyarrow.types.is_fixed_size_list(column.type):
+                widths = pyarrow.compute.list_value_length(column).to_numpy()
+                width = int(widths[0]) if len(widths) else 0
+                other = np.flatnonzero(widths != width)
+                if other.size:
+                    raise UserError(
+                        f"The column {name!r} of {path} has {width} numbers in row 0 and {widths[other[0]]} in row "
+                        f"{other[0]}; every row needs as many."
+                    )
+                column = column.flatten()
+                _refuse_missing(column.is_valid(), name, path, max(width, 1))
+            arrays[name] = column.to_numpy(zero_copy_only=False)
+            if width is not None:
+                arrays[name] = arrays[name].reshape(-1, width)
+        return {name: arrays[name] for name in numbers}, {name: arrays[name] for name in labels}
+
+    return Source(pyarrow.parquet.read_schema(path).names, take, is_table=True)
+
+
+def _refuse_missing(valid, name: str, path: Path, width: int = 1) -> None:
+    valid = valid.to_numpy(zero_copy_only=False)
+    if not valid.all():
+        row = int(np.argmin(valid)) // width
+        raise UserError(
+            f"The column {name!r} of {path} has no value in row {row} ({np.sum(~valid)} missing in all); fill in the "
+            "value or remove the row's episode."
+        )
+
+
+def _number(cell: str, name: str, row: int, line: int, path: Path) -> float:
+    text = cell.strip()
+    if text.lower() in WORDS:
+        return WORDS[text.lower()]
+    if _is_number(text):
+        return float(text)
+    place = f"The column {name!r} of {path} has"
+    if not text:
+        raise UserError(f"{place} no value in row {row} (line {line}); fill in the value or remove the row's episode.")
+    raise UserError(f"{place} {text!r} in row {row} (line {line}), which is no number; replace it by one.")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
