@@ -5,9 +5,9 @@ import json
 from configs import pointmass
 
 
-def make_run(path, value=1.0, step=13_000, seed=0, progress="", headline="return", **changes):
-    """Writes the directory of a run of BDPO on the point mass (5,000 and 8,000 updates); without results where None."""
-    config = pointmass.get_config()
+def make_run(path, value=1.0, step=13_000, seed=0, progress="", headline="return", agent="bdpo", **changes):
+    """Writes the directory of a run on the point mass (BDPO: 5,000 and 8,000 updates); step None: not finished."""
+    config = pointmass.get_config(f"pointmass,{agent}")
     config.seed = seed
     path.mkdir(parents=True)
     (path / "config.json").write_text(json.dumps(config.to_dict() | changes))

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from matplotlib.collections import LineCollection, PathCollection
 
 from bdpo_jax import plotting
 from bdpo_jax.plotting import canvas
@@ -76,23 +75,11 @@ def test_path_kl_shows_the_sums_and_their_distance_to_the_integral(tmp_path, fig
     assert list(left.lines[1].get_ydata()) == [2, 2]
 
 
-def test_sets_show_their_points_paths_and_values(tmp_path, figures):
-    random = np.random.default_rng(0)
-    points, paths = random.normal(size=(20, 2)), random.normal(size=(6, 7, 2))
-    (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
-    rows = {"moons": (points, np.linspace(0, 1, 20), {"β = 3": points[:5]})}
-    plotting.temperatures(tmp_path / "a" / "a.png", rows, EXTENT)
-    row = plotting.Generation(paths, {5: np.ones((3, 3))}, (5, 2, 0), (0.0, 1.0))
-    plotting.generations(tmp_path / "b" / "b.png", {"moons": row}, EXTENT)
-    assert drawn(tmp_path / "a" / "a.png") and drawn(tmp_path / "b" / "b.png")
+def test_sets_show_their_points_and_samples(tmp_path, figures):
+    points = np.random.default_rng(0).normal(size=(20, 2))
+    rows = {"moons": (points, np.linspace(0, 1, 20), {"η = 3": points[:5]})}
+    plotting.temperatures(tmp_path / "a.png", rows, EXTENT)
+    assert drawn(tmp_path / "a.png")
     panels = panels_of(figures[0])
     np.testing.assert_allclose(panels["moons: data"].collections[0].get_offsets(), points)
-    np.testing.assert_allclose(panels["β = 3"].collections[0].get_offsets(), points[:5])
-    panels = panels_of(figures[1])
-    assert [len(panels[title].get_images()) for title in ("n = 5 to 2", "n = 2 to 0", "the actions")] == [1, 0, 0]
-    axes = panels["n = 5 to 2"]
-    start, end = (item.get_offsets() for item in axes.collections if isinstance(item, PathCollection))
-    np.testing.assert_allclose(start, paths[5])
-    np.testing.assert_allclose(end, paths[2])
-    (lines,) = [item for item in axes.collections if isinstance(item, LineCollection)]
-    np.testing.assert_allclose(lines.get_segments()[3], paths[2:6, 3])
+    np.testing.assert_allclose(panels["η = 3"].collections[0].get_offsets(), points[:5])

@@ -9,15 +9,13 @@ from bdpo_jax.plotting.histograms import dataset
 from bdpo_jax.plotting.lines import curves, dots, lines_of, path_kl, read_progress, sweep
 from bdpo_jax.plotting.maze import maze_values
 from bdpo_jax.plotting.plane import planes, synthetic2d
-from bdpo_jax.plotting.sets import Generation, generations, temperatures
+from bdpo_jax.plotting.sets import temperatures
 from bdpo_jax.plotting.trajectories import pointmass
 
 __all__ = [
-    "Generation",
     "curves",
     "dataset",
     "dots",
-    "generations",
     "improvement",
     "learning_curves",
     "lines_of",

@@ -1,7 +1,8 @@
 """python -m bdpo_jax.report RUNS... [--out=report]
 
-Writes what the runs in some directories come to: `index.html`, a page that needs no network, and tables by task, beside
-the paper's, and of every run. Directories are those of runs, of groups, or lie above several of these.
+Writes what the runs in some directories come to: `index.html`, a page that needs no network, tables (by task, beside
+the paper's, of every run) and figures (PNG and SVG). Directories are those of runs, of groups, or lie above several of
+these.
 """
 
 import argparse
@@ -9,19 +10,19 @@ import sys
 from pathlib import Path
 
 from bdpo_jax.errors import UserError
-from bdpo_jax.report import contents, page, tables, writing
+from bdpo_jax.report import contents, figures, page, tables, writing
 from bdpo_jax.report.contents import Contents
 
 
 def write(found: Contents, out: Path) -> None:
-    """Writes the tables and the page of a report into `out`."""
+    """Writes the tables, figures and the page of a report into `out`."""
     folder = out / "tables"
     for name, table in found.across().items():
         writing.write(folder, name, table)
     for task, table in found.summaries().items():
         writing.write(folder, writing.file_name(task), table)
     writing.write(folder, "runs", tables.every_run(found.runs))
-    page.write(out / "index.html", found, {})
+    page.write(out / "index.html", found, figures.draw(found, out / "figures"))
 
 
 def main(arguments: list[str] | None = None) -> None:

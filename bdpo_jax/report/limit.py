@@ -1,9 +1,19 @@
-"""Appendix D in numbers: the KL of a path of N steps, and the integral that it tends to."""
+"""python -m bdpo_jax.report.limit [--out=report/limit.png]
+
+Appendix D in numbers: the KL of a path of N steps, and the integral that it tends to.
+"""
+
+import argparse
+import sys
 
 import numpy as np
 from scipy import integrate
 
-from bdpo_jax import diffusion
+from bdpo_jax import diffusion, plotting
+from bdpo_jax.errors import UserError
+
+STEPS = (5, 10, 20, 50, 100, 200, 500, 1000)
+KERNELS = {"variance beta_n": False, "posterior variance": True}
 
 
 def path_kl(steps: int, mean: float, variance: float, reference_variance: float, posterior_variance: bool) -> float:
@@ -61,3 +71,27 @@ def integral(mean: float, variance: float, reference_variance: float) -> float:
 
     found = integrate.solve_ivp(derivative, (0, 1), [0.0, 1.0, 0.0], rtol=1e-9, atol=1e-11)
     return float(found.y[2, -1])
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Prints and draws the two for N(1, 0.25) against N(0, 0.49)."""
+    parser = argparse.ArgumentParser(prog="python -m bdpo_jax.report.limit", description="Appendix D in numbers.")
+    parser.add_argument("--out", default="report/limit.png", help="PNG file, with an SVG file beside it")
+    parser.add_argument("--steps", type=int, nargs="+", default=STEPS, help="numbers of diffusion steps N, rising")
+    options = parser.parse_args(arguments)
+    case = (1.0, 0.25, 0.49)
+    found = integral(*case)
+    sums = {name: [path_kl(steps, *case, posterior) for steps in options.steps] for name, posterior in KERNELS.items()}
+    try:
+        plotting.path_kl(options.out, options.steps, sums, found)
+    except UserError as error:
+        sys.exit(f"Error: {error}")
+    print(f"integral (33): {found:.5f} nats")
+    for name, values in sums.items():
+        listed = ", ".join(f"N = {steps}: {value:.5f}" for steps, value in zip(options.steps, values, strict=True))
+        print(f"sum (34), {name}: {listed}")
+    print(f"Picture: {options.out}")
+
+
+if __name__ == "__main__":
+    main()

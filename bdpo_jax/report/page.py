@@ -110,7 +110,7 @@ def _across(found: Contents, figures: Sequence[Picture]) -> str:
     parts = [_table(table) for table in found.across().values()]
     if not parts and not figures:
         return ""
-    return f'<section><h2 id="across">Over several tasks</h2>\n{"".join(parts)}{_pictures(figures)}</section>\n'
+    return f'<section><h2 id="across">Over several tasks</h2>\n{"".join(parts)}{_gallery(figures)}</section>\n'
 
 
 def _task(task: str, runs: Sequence[Run], found: Contents, figures: Sequence[Picture]) -> str:
@@ -121,9 +121,9 @@ def _task(task: str, runs: Sequence[Run], found: Contents, figures: Sequence[Pic
         else "<p>No run has come to its end and been scored.</p>"
     )
     own = _own_pictures(runs, rows)
-    gallery = f'<h3>Pictures that the runs drew</h3>\n<div class="pictures">{_pictures(own)}</div>' if own else ""
+    gallery = f"<h3>Pictures that the runs drew</h3>\n{_gallery(own)}" if own else ""
     return (
-        f'<section><h2 id="{_anchor(task)}">{escape(task)}</h2>\n{summary}{_pictures(figures)}{gallery}'
+        f'<section><h2 id="{_anchor(task)}">{escape(task)}</h2>\n{summary}{_gallery(figures)}{gallery}'
         f"<h3>Runs and commands</h3>\n{_commands(runs)}</section>\n"
     )
 
@@ -199,7 +199,7 @@ def _cell(cell: Cell, column: str) -> str:
     return f'<td class="{" ".join(filter(None, names))}"{value}{note}>{text}</td>'
 
 
-def _pictures(pictures: Iterable[Picture]) -> str:
+def _gallery(pictures: Iterable[Picture]) -> str:
     parts = []
     for path, caption in pictures:
         image, below = (
@@ -207,7 +207,7 @@ def _pictures(pictures: Iterable[Picture]) -> str:
             f"<figcaption>{escape(caption)}</figcaption>",
         )
         parts.append(f"<figure>{image}{below}</figure>\n")
-    return "".join(parts)
+    return f'<div class="pictures">{"".join(parts)}</div>\n'
 
 
 def _data(path: Path) -> str:

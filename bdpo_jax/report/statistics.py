@@ -13,6 +13,7 @@ from scipy import stats
 RESAMPLES = 2_000
 Samples = Sequence[np.ndarray]
 Interval = tuple[float, float]
+Profile = tuple[np.ndarray, np.ndarray, np.ndarray]  # shares, and the lower and upper edge of their band
 
 
 def deviation(values: np.ndarray) -> float | None:
@@ -30,7 +31,7 @@ def interquartile_interval(samples: Samples) -> Interval | None:
     return _interval(_interquartile_mean, samples)
 
 
-def profile(samples: Samples, thresholds: np.ndarray, lower_is_better: bool) -> tuple[np.ndarray, ...]:
+def profile(samples: Samples, thresholds: np.ndarray, lower_is_better: bool) -> Profile:
     """Returns the share of runs beyond each threshold, and the edges of its 95% band, `[thresholds]` each.
 
     Where a task has a single run, the band has no width.
@@ -46,7 +47,8 @@ def profile(samples: Samples, thresholds: np.ndarray, lower_is_better: bool) -> 
 
         value = float(share(*samples))
         found.append((value, *(_interval(share, samples) or (value, value))))
-    return tuple(np.array(found).T)
+    shares, low, high = np.array(found).T
+    return shares, low, high
 
 
 def improvement(first: Samples, second: Samples, lower_is_better: bool) -> tuple[float, Interval | None]:
