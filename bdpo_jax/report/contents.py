@@ -28,6 +28,11 @@ class Contents:
     def by_task(self) -> dict[str, list[Run]]:
         return by_task(self.runs)
 
+    @property
+    def going_on(self) -> bool:
+        """Whether a run has not come to its end, or has not begun."""
+        return any(problem.kind in ("unfinished", "missing") for problem in self.problems)
+
     def summaries(self) -> dict[str, Table]:
         """A table for each task that has scored runs."""
         return {task: tables.summary(own) for task, own in self.rows.items() if own}
