@@ -7,10 +7,11 @@ from pathlib import Path
 import jax
 import pytest
 
-from configs import antmaze, custom, locomotion, pointmass, synthetic2d
+from configs import antmaze, custom, experiments, locomotion, pointmass, synthetic2d
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
+REPRODUCE = (ROOT / "docs" / "reproduce.md").read_text()
 CONFIGS = {
     "antmaze": antmaze,
     "custom": custom,
@@ -36,7 +37,7 @@ def test_every_config_named_exists(file, arg):
     assert config.task == (named or config.task)
 
 
-@pytest.mark.parametrize("module", sorted(set(re.findall(r"python -m (bdpo_jax[\w.]*)", README))))
+@pytest.mark.parametrize("module", sorted(set(re.findall(r"python -m (bdpo_jax\w*(?:\.\w+)*)", README + REPRODUCE))))
 def test_every_command_named_exists(module, capsys):
     with pytest.raises(SystemExit) as ended:
         importlib.import_module(module).main(["--help"])
@@ -53,3 +54,8 @@ def test_every_setting_named_exists():
 def test_the_test_command_is_the_one_of_ci():
     (command,) = re.findall(r'\[test\]" && (python -m pytest.*)', README)
     assert command in (ROOT / ".ci" / "run").read_text()
+
+
+def test_the_paper_s_experiments_are_those_that_have_a_command():
+    named = set(re.findall(r"python -m bdpo_jax\.experiments (\w+)", REPRODUCE))
+    assert named - {"NAME"} == set(experiments.EXPERIMENTS) - {"pointmass"}  # which is not the paper's
