@@ -28,19 +28,19 @@ def compare(raw: Mapping[str, np.ndarray], make: Callable[[], gymnasium.Env], na
       name: what the lines call the environment.
     """
     env = make()
-    observed, own = _box(env.observation_space), _box(env.unwrapped.action_space)
+    (low, high), own = _observation_bounds(env), _box(env.unwrapped.action_space)
     limit = env.spec.max_episode_steps if env.spec is not None else None
     lines = [
-        f"environment  {name}: observations {observed.shape[0]}, actions {own.shape[0]} in "
+        f"environment  {name}: observations {len(low)}, actions {own.shape[0]} in "
         f"{_range(own.low, own.high)}, at most {limit} steps"
     ]
     notes = []
-    for key, expected in (("observations", observed.shape[0]), ("actions", own.shape[0])):
+    for key, expected in (("observations", len(low)), ("actions", own.shape[0])):
         if raw[key].shape[1] != expected:
             notes.append(f"{key} are {raw[key].shape[1]} wide, those of {name} {expected}")
     if not notes:
-        for key, low, high in (("observations", observed.low, observed.high), ("actions", own.low, own.high)):
-            notes += _outside(key, raw[key], low, high, name)
+        for key, least, most in (("observations", low, high), ("actions", own.low, own.high)):
+            notes += _outside(key, raw[key], least, most, name)
         largest = float(np.abs(spaces.unit_actions(raw["actions"], own)).max())
         lines.append(f"             the file's actions use {min(largest, 1):.0%} of that box")
         if largest < LITTLE:
@@ -96,6 +96,14 @@ def _random_episodes(env: gymnasium.Env) -> tuple[np.ndarray, np.ndarray, np.nda
         ended += bool(terminated)
         episodes.append(np.array(paid))
     return np.array([e.sum() for e in episodes]), np.array([len(e) for e in episodes]), np.concatenate(episodes), ended
+
+
+def _observation_bounds(env: gymnasium.Env) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper bounds `[width]` of flat observations: the environment's own where they are a box, else none."""
+    flat, own = _box(env.observation_space), env.unwrapped.observation_space
+    if isinstance(own, gymnasium.spaces.Box) and own.low.size == flat.low.size:
+        return own.low.ravel(), own.high.ravel()
+    return flat.low, flat.high
 
 
 def _box(space: gymnasium.Space) -> gymnasium.spaces.Box:
