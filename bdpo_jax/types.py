@@ -18,7 +18,7 @@ class Batch(struct.PyTreeNode):
       rewards: `[batch]`.
       next_observations: `[batch, observation_dim]`; ignored where `terminals` is 1.
       terminals: `[batch]`, 1 only at a true terminal, never at a time-out.
-      extra: what the phase's `prepare` made for these rows, by name, `[batch, ...]`; None in a phase without one.
+      extra: what the phase's `prepare`, or its `gather`, made for these rows, by name, `[batch, ...]`; None without.
     """
 
     observations: jax.Array

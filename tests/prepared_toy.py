@@ -19,8 +19,15 @@ def update(state, batch, key):
     return toy.update(state, batch.replace(actions=batch.extra["target"]), key)
 
 
+def gather(dataset, prepared, rows):
+    """The mean of the target of a row and of the row that follows it in the file."""
+    following = (rows + 1) % dataset.size
+    return {"target": (prepared["target"][rows] + prepared["target"][following]) / 2}
+
+
 def phases(config):
+    policies = {"watch": ("policy",), "score": ("policy",)}
     return (
         Phase("copy", config.copy_steps, toy.copy_update, settle=toy.start_actor, score=("behavior",)),
-        Phase("train", config.train_steps, update, prepare=prepare, watch=("policy",), score=("policy",)),
+        Phase("train", config.train_steps, update, prepare=prepare, gather=gather, **policies),
     )

@@ -18,6 +18,8 @@ Metrics = dict[str, jax.Array]  # scalars; each is averaged over the updates bet
 Update = Callable[[State, Batch, jax.Array], tuple[State, Metrics]]
 # (state, dataset on the device, key) -> arrays `[size, ...]`, float32, by name: a row for each of the dataset's
 Prepare = Callable[[State, Any, jax.Array], Mapping[str, Array]]
+# (dataset, what was prepared, rows `[batch]`) -> arrays `[batch, ...]`, float32, by name
+Gather = Callable[[Any, Mapping[str, Array], Array], Mapping[str, Array]]
 Policy = Callable[..., jax.Array]  # (state, observations, key[, candidates]) -> actions
 
 
@@ -38,6 +40,8 @@ class Phase:
       settle: state -> state after each chunk of updates, idempotent ("the actor starts as the behavior model").
       prepare: makes arrays of the run's own, which its batches carry as `extra`, when the phase begins and again when a
         stopped run goes on: it may read of the state only what the phase leaves as it is.
+      gather: makes a batch's `extra` of the dataset and what was prepared; without it, these are the batch's rows of the
+        latter. Windows of following rows, for example, would take the memory of many datasets if they were prepared.
       watch: policies scored every `evaluate_every` updates.
       score: policies scored when the phase ends.
     """
@@ -50,6 +54,7 @@ class Phase:
     delayed_from: int = dataclasses.field(default=0, compare=False)
     settle: Callable[[State], State] | None = None
     prepare: Prepare | None = None
+    gather: Gather | None = None
     watch: tuple[str, ...] = dataclasses.field(default=(), compare=False)
     score: tuple[str, ...] = dataclasses.field(default=(), compare=False)
 

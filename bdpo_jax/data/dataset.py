@@ -4,7 +4,7 @@ import difflib
 import hashlib
 import warnings
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -92,20 +92,25 @@ class Prepared(struct.PyTreeNode):
     Attributes:
       dataset: shared by the runs of a group.
       extra: arrays by name, `[size, ...]`, for stacked runs `[runs, size, ...]`.
+      gather: the phase's, see `agents.base.Phase`; None: a batch has its rows of `extra`.
     """
 
     dataset: Dataset
     extra: Mapping[str, Array]
+    gather: Callable[..., Mapping[str, Array]] | None = struct.field(pytree_node=False, default=None)
 
     @property
     def run_axis(self) -> "Prepared":
         """The axis of runs, as `jax.vmap` wants it told."""
-        return Prepared(dataset=None, extra=0)  # type: ignore[arg-type]
+        return self.replace(dataset=None, extra=0)
 
     def batch(self, key: jax.Array, phase: str, step: jax.Array, batch_size: int) -> Batch:
         """Returns the batch of `Dataset.batch`, with `extra` of the same rows."""
         rows = draw_rows(batch_key(key, phase, step), self.dataset.size, batch_size)
-        extra = {name: jnp.take(array, rows, axis=0) for name, array in self.extra.items()}
+        if self.gather is None:
+            extra = {name: jnp.take(array, rows, axis=0) for name, array in self.extra.items()}
+        else:
+            extra = dict(self.gather(self.dataset, self.extra, rows))
         return self.dataset.batch(key, phase, step, batch_size).replace(extra=extra)
 
 

@@ -100,7 +100,7 @@ def prepare(state: State, data: Dataset, key: jax.Array, *, phase: Phase, mesh=N
     if stacked:
         axes = (devices.RUN,)
         run = jax.vmap(run, in_axes=(0, None, 0), spmd_axis_name=devices.RUN if mesh else None)
-    return Prepared(data, devices.constrain(run(state, data, key), mesh, *axes))
+    return Prepared(data, devices.constrain(run(state, data, key), mesh, *axes), phase.gather)
 
 
 def _finite(state: State) -> jax.Array:

@@ -1,6 +1,7 @@
 """Phases that prepare arrays of their own: resumed, in groups, stacked, and refused where data stay on the host."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import prepared_toy
 import pytest
@@ -83,6 +84,22 @@ def test_extra_rows_are_those_of_the_batch():
     np.testing.assert_array_equal(batch.extra["actions"], batch.actions)
     plain = data.batch(jax.random.key(1), phase.name, 5, 16)
     np.testing.assert_array_equal(batch.actions, plain.actions)
+
+
+def test_what_is_gathered_sees_the_rows_of_the_batch_and_the_whole_dataset():
+    """A window of two rows: observations of the batch's rows, then of those that follow."""
+
+    def windows(dataset, prepared, rows):
+        later = (rows + 1) % dataset.size
+        return {"window": jnp.stack([dataset.observations[rows], dataset.observations[later]], 1)} | dict(prepared)
+
+    data = jax.device_put(tasks.make(config()).dataset)
+    batch = Prepared(data, {"one": jnp.float32(7)}, windows).batch(jax.random.key(1), "train", 5, 16)
+    np.testing.assert_array_equal(batch.extra["window"][:, 0], batch.observations)
+    found = {tuple(row): i for i, row in enumerate(np.asarray(data.observations))}
+    later = [(found[tuple(row)] + 1) % data.size for row in np.asarray(batch.observations)]
+    np.testing.assert_array_equal(batch.extra["window"][:, 1], data.observations[np.array(later)])
+    assert batch.extra["one"] == 7
 
 
 def test_data_on_the_host_are_refused(tmp_path):
