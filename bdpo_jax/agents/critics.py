@@ -5,6 +5,7 @@ from typing import Any
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from bdpo_jax import ensembles
@@ -85,6 +86,29 @@ def next_actions(state: Any, dataset: Any, key: jax.Array) -> dict[str, jax.Arra
     """
     following = jnp.roll(dataset.actions, -1, axis=0)
     return {"next_actions": following, "followed": followed(dataset).astype(jnp.float32)}
+
+
+def returns(dataset: Any, discount: jax.Array, next_values: Array | float = -np.inf) -> jax.Array:
+    """Returns `R_n = r_n + discount (1 - d_n) max(R_{n+1}, V_{n+1})` along the data's own trajectories, `[size]`.
+
+    R_{n+1} is that of the next row of the episode. What is cut off, and has no V, is taken as 0.
+
+    Args:
+      dataset: transitions in the order of their episodes.
+      discount: per step.
+      next_values: `V_{n+1}` `[size]`, minus infinity where there is none; without, the discounted sums of rewards.
+    """
+
+    def back(following, row):
+        reward, terminal, follows, value = row
+        best = jnp.maximum(jnp.where(follows, following, -jnp.inf), value)
+        best = jnp.where(jnp.isfinite(best), best, 0.0)
+        found = reward + discount * (1 - terminal) * best
+        return found, found
+
+    values = jnp.broadcast_to(next_values, dataset.rewards.shape)
+    rows = (dataset.rewards, dataset.terminals, followed(dataset), values)
+    return jax.lax.scan(back, jnp.float32(0), rows, reverse=True)[1]
 
 
 def td_target(batch: Batch, discount: jax.Array, next_values: jax.Array) -> jax.Array:

@@ -29,7 +29,7 @@ from bdpo_jax import networks
 from bdpo_jax.agents import common
 from bdpo_jax.agents.base import Metrics, Phase
 from bdpo_jax.agents.common import Model
-from bdpo_jax.agents.critics import check_batch, followed, pick
+from bdpo_jax.agents.critics import check_batch, pick, returns
 from bdpo_jax.agents.score_model import ScoreModel, act_as_behavior, draw, each_row, update_behavior
 from bdpo_jax.settings import number, read, read_traced, widths
 from bdpo_jax.types import Array, Batch
@@ -137,26 +137,6 @@ def planned_values(state: State, i: int, observations: Array, key: jax.Array) ->
         return (jax.nn.softmax(hyper.planning_inverse_temperature * q) * q).sum()
 
     return mean + deviation * each_row(value, observations, key)
-
-
-def returns(dataset: Any, discount: jax.Array, next_values: jax.Array) -> jax.Array:
-    """Returns (C), `[size]`.
-
-    Args:
-      dataset: transitions in the order of their episodes.
-      discount: gamma.
-      next_values: `V_{n+1}` `[size]`, minus infinity where there is none.
-    """
-
-    def back(following, row):
-        reward, terminal, follows, value = row
-        best = jnp.maximum(jnp.where(follows, following, -jnp.inf), value)
-        best = jnp.where(jnp.isfinite(best), best, 0.0)
-        found = reward + discount * (1 - terminal) * best
-        return found, found
-
-    rows = (dataset.rewards, dataset.terminals, followed(dataset), next_values)
-    return jax.lax.scan(back, jnp.float32(0), rows, reverse=True)[1]
 
 
 @functools.cache  # phases are equal where their functions are
