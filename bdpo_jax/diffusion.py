@@ -48,6 +48,21 @@ def variance_preserving(
     """
     n = np.arange(1, steps + 1, dtype=np.float64)
     alphas = np.exp(-beta_min / steps - (beta_max - beta_min) * (2 * n - 1) / (2 * steps**2))
+    return _schedule(alphas, posterior_variance)
+
+
+def cosine(steps: int, posterior_variance: bool = True) -> NoiseSchedule:
+    """Returns the schedule `abar_n = f(n / N) / f(0), f(t) = cos^2((t + .008) / 1.008 pi / 2)`, `beta_n` at most .999.
+
+    Nichol and Dhariwal (2021), equation (17). Variances as of `variance_preserving`.
+    """
+    alpha_bars = np.cos((np.arange(steps + 1) / steps + 0.008) / 1.008 * np.pi / 2) ** 2
+    return _schedule(np.maximum(alpha_bars[1:] / alpha_bars[:-1], 0.001), posterior_variance)
+
+
+def _schedule(alphas: np.ndarray, posterior_variance: bool) -> NoiseSchedule:
+    """The schedule of `alpha_n`, n = 1..N."""
+    steps = len(alphas)
     alphas = np.concatenate([[1.0], alphas])
     betas = 1.0 - alphas
     alpha_bars = np.cumprod(alphas)
@@ -169,6 +184,8 @@ def sample(
     solver: str = "ddpm",
     trajectory: bool = False,
     clip_steps: float | None = None,
+    temperature: jax.Array | float = 1.0,
+    hold: Callable[[jax.Array], jax.Array] | None = None,
 ) -> Path:
     """Draws reverse paths `a^N ~ N(0, I), a^{n-1} ~ p(. | a^n)` (8).
 
@@ -182,6 +199,8 @@ def sample(
       solver: "ddpm" (the chain of (8)) or "ddim" (deterministic given `a^N`; for pictures).
       trajectory: keep every `a^n`.
       clip_steps: bound of every `a^{n-1}`, clean or noisy, or None.
+      temperature: factor of the deviation of a^N and of every step's noise.
+      hold: what is done to `a^N` and to every `a^{n-1}`: puts back what is known of them.
 
     Returns:
       A `Path`.
@@ -189,7 +208,8 @@ def sample(
     if solver not in ("ddpm", "ddim"):
         raise ValueError(f"solver is {solver!r}; it must be 'ddpm' or 'ddim'.")
     key, prior_key = jax.random.split(key)
-    prior = jax.random.normal(prior_key, shape)
+    prior = temperature * jax.random.normal(prior_key, shape)
+    prior = prior if hold is None else hold(prior)
 
     def step(carry, n):
         noisy, penalty = carry
@@ -199,10 +219,11 @@ def sample(
         if solver == "ddim":
             new = ddim(schedule, noisy, n, predicted, clip)
         else:
-            noise = jax.random.normal(jax.random.fold_in(key, n), shape)
+            noise = temperature * jax.random.normal(jax.random.fold_in(key, n), shape)
             new = denoise(schedule, noisy, n, predicted, noise, clip)
         if clip_steps is not None:
             new = jnp.clip(new, -clip_steps, clip_steps)
+        new = new if hold is None else hold(new)
         return (new, penalty), (new if trajectory else None)
 
     carry = (prior, jnp.zeros(shape[:-1]))

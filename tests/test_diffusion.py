@@ -57,6 +57,16 @@ def test_the_schedule_is_the_formula_with_an_identity_in_front():
         assert all(array.shape == (steps + 1,) for array in jax.tree.leaves(schedule))
 
 
+def test_the_cosine_schedule_is_the_formula_but_for_its_last_step():
+    schedule = diffusion.cosine(2)
+    # cos^2(.508 / 1.008 pi / 2) / cos^2(.008 / 1.008 pi / 2); then alpha_2 = .001 in place of 0.
+    assert schedule.alpha_bars[1] == pytest.approx(0.493844, rel=1e-5)
+    np.testing.assert_allclose(schedule.betas, [0, 1 - 0.493844, 0.999], rtol=1e-5)
+    # beta_2 (1 - abar_1) / (1 - abar_2), which stands in at n = 1.
+    variance = 0.999 * (1 - 0.493844) / (1 - 0.000493844)
+    np.testing.assert_allclose(schedule.variances, [0, variance, variance], rtol=1e-5)
+
+
 def test_posterior_variance_by_hand():
     # n = 2: (1/2)(1/2)/(3/4) = 1/3, which also stands in at n = 1, where the formula gives 0.
     np.testing.assert_allclose(halving(True).variances, [0, 1 / 3, 1 / 3], rtol=1e-6)
