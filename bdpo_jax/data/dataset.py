@@ -108,9 +108,9 @@ class Prepared(struct.PyTreeNode):
         """Returns the batch of `Dataset.batch`, with `extra` of the same rows."""
         rows = draw_rows(batch_key(key, phase, step), self.dataset.size, batch_size)
         if self.gather is None:
-            extra = {name: jnp.take(array, rows, axis=0) for name, array in self.extra.items()}
+            extra: Mapping[str, Array] = {name: jnp.take(array, rows, axis=0) for name, array in self.extra.items()}
         else:
-            extra = dict(self.gather(self.dataset, self.extra, rows))
+            extra = self.gather(self.dataset, self.extra, rows)
         return self.dataset.batch(key, phase, step, batch_size).replace(extra=extra)
 
 
