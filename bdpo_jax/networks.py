@@ -1,5 +1,6 @@
 """Networks: noise predictors `eps(s, a^n, n)`, members of the ensembles `Q(s, a)` and `V(s, a^n, n)`, plain MLPs."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -278,3 +279,103 @@ class UShapedMLP(nn.Module):
             x = jnp.concatenate([passed[i], x], axis=-1)
             x = ConditionedBlock(self.widths[i], name=f"up_{i}")(x, condition)
         return nn.Dense(self.outputs, name="output")(nn.silu(x))
+
+
+def neighbors(x: jax.Array, before: int, after: int) -> jax.Array:
+    """Returns for each step of time the features of its neighbors, from `before` to `after` it, 0 beyond the ends.
+
+    A dense layer on these is a convolution over time. Written as a product of matrices, it stays one when the
+    parameters have an axis of runs; the library's convolution becomes a grouped one then, which is slow.
+
+    Args:
+      x: `[batch, H, C]`.
+      before, after: how many.
+
+    Returns:
+      `[batch, H, (before + 1 + after) C]`.
+    """
+    padded = jnp.pad(x, ((0, 0), (before, after), (0, 0)))
+    return jnp.concatenate([padded[:, i : i + x.shape[1]] for i in range(before + 1 + after)], axis=-1)
+
+
+class TemporalBlock(nn.Module):
+    """Two convolutions over time, each with group norm and mish, the condition added between; plus a skip `W x`."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array, condition: jax.Array) -> jax.Array:
+        hidden = TemporalConvolution(self.width, name="first")(x)
+        hidden += nn.Dense(self.width, name="condition")(mish(condition))[:, None]
+        hidden = TemporalConvolution(self.width, name="second")(hidden)
+        return hidden + (x if x.shape[-1] == self.width else nn.Dense(self.width, name="skip")(x))
+
+
+class TemporalConvolution(nn.Module):
+    """A convolution over time, kernel 5, then group norm (8 groups, where that divides the width) and mish."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = nn.Dense(self.width, name="convolution")(neighbors(x, 2, 2))
+        return mish(nn.GroupNorm(num_groups=math.gcd(8, self.width), name="norm")(x))
+
+
+class TemporalUNet(nn.Module):
+    """A U-Net over the time of a trajectory, `eps(x^n, n, y)`: the Decision Diffuser's (Ajay et al., 2023).
+
+    At each level two blocks, then, but for the last, half as many steps of time; two blocks more; upwards, from the
+    last level to the second, two blocks that also read what this level has passed on, then twice as many steps. All
+    blocks read n and the condition y.
+
+    Attributes:
+      widths: channels of each level; that of the first is the width of both embeddings, too.
+      outputs: width of the output.
+      steps: N.
+    """
+
+    widths: Sequence[int]
+    outputs: int
+    steps: int
+
+    @nn.compact
+    def __call__(
+        self, x: jax.Array, n: jax.Array | int, condition: jax.Array | float, known: jax.Array | float = 1.0
+    ) -> jax.Array:
+        """Returns `[..., H, outputs]`.
+
+        Args:
+          x: noisy trajectories, `[..., H, S]`; H is a multiple of `2^(levels - 1)`.
+          n: diffusion steps, broadcasting against the leading axes.
+          condition: y, likewise.
+          known: 1, or 0 where the network is not told y; likewise.
+        """
+        shape, width = x.shape[:-2], self.widths[0]
+        n, condition, known = (jnp.broadcast_to(value, shape).reshape(-1) for value in (n, condition, known))
+        times = jnp.asarray(sinusoidal_table(self.steps))
+        for name, size in (("time_hidden", 4 * width), ("time", width)):
+            times = nn.Dense(size, name=name)(times if name == "time_hidden" else mish(times))
+        told = nn.Dense(width, name="condition_input")(condition[:, None])
+        for name, size in (("condition_hidden", 4 * width), ("condition", width)):
+            told = nn.Dense(size, name=name)(mish(told))
+        given = jnp.concatenate([times[n], known[:, None] * told], axis=-1)
+
+        x, passed = x.reshape(-1, *x.shape[-2:]), []
+        for i, channels in enumerate(self.widths):
+            for j in range(2):
+                x = TemporalBlock(channels, name=f"down_{i}_{j}")(x, given)
+            passed.append(x)
+            if i < len(self.widths) - 1:
+                x = nn.Dense(channels, name=f"halve_{i}")(neighbors(x, 1, 1)[:, ::2])
+        for j in range(2):
+            x = TemporalBlock(self.widths[-1], name=f"middle_{j}")(x, given)
+        for i in reversed(range(1, len(self.widths))):
+            x = jnp.concatenate([x, passed[i]], axis=-1)
+            for j in range(2):
+                x = TemporalBlock(self.widths[i - 1], name=f"up_{i}_{j}")(x, given)
+            # A transposed convolution of kernel 4: each step becomes two, which also read the one before, or after.
+            pair = [nn.Dense(x.shape[-1], name=f"double_{i}_{j}")(neighbors(x, 1 - j, j)) for j in range(2)]
+            x = jnp.stack(pair, axis=2).reshape(len(x), -1, x.shape[-1])
+        x = nn.Dense(self.outputs, name="output")(TemporalConvolution(width, name="last")(x))
+        return x.reshape(*shape, *x.shape[1:])

@@ -40,7 +40,7 @@ class Phase:
       settle: state -> state after each chunk of updates, idempotent ("the actor starts as the behavior model").
       prepare: makes arrays of the run's own, which its batches carry as `extra`, when the phase begins and again when a
         stopped run goes on: it may read of the state only what the phase leaves as it is.
-      gather: makes a batch's `extra` of the dataset and what was prepared; without it, these are the batch's rows of the
+      gather: makes a batch's `extra` of the dataset and what was prepared; without it, these are its rows of the
         latter. Windows of following rows, for example, would take the memory of many datasets if they were prepared.
       watch: policies scored every `evaluate_every` updates.
       score: policies scored when the phase ends.

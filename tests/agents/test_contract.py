@@ -17,6 +17,7 @@ from bdpo_jax.training.options import Training
 from configs import methods
 
 SIZES = {"actor_widths": (8,), "value_widths": (8,), "ensemble_size": 2, "actor_samples": 2, "diffusion_steps": 3}
+SIZES["horizon"] = 4
 OBSERVATION_DIM, ACTION_DIM = 3, 2
 
 
