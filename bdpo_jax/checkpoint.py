@@ -191,15 +191,7 @@ class Checkpointer:
           UserError: no such checkpoint, or structure, shapes or dtypes differ from `like`.
           Damaged: it cannot be read, or a checksum is not that of what was saved.
         """
-        latest = self.latest_step()
-        step = latest if step is None else step
-        if step is None or step not in self._manager.all_steps():
-            kept = ", ".join(map(str, sorted(self._manager.all_steps()))) or "none"
-            wanted = "" if step is None else f" of step {step}"
-            raise UserError(f"{self.directory} holds no checkpoint{wanted} (kept: {kept})")
-        record = self._read(step, "extra", ocp.args.JsonRestore())
-        if record.get("checksum") != _checksum_of_record(record):
-            raise self._damaged(step, "the checksum of its record differs")
+        step, record = self._record(step)
         named = _named_leaves(like)
         expected = {name: _shape_and_dtype(leaf) for name, leaf in named.items()}
         _compare(record["leaves"], expected, f"the checkpoint at {self.directory / str(step)}")
@@ -211,6 +203,23 @@ class Checkpointer:
             raise self._damaged(step, f"the checksum of {wrong[0]} differs")
         leaves = [_like(values.get(name, empty[name]), leaf) for name, leaf in named.items()]
         return jax.tree.unflatten(jax.tree.structure(like), leaves), record["extra"]
+
+    def extra(self, step: int | None = None) -> dict:
+        """What was saved beside a state; argument and errors are those of `restore`."""
+        return self._record(step)[1]["extra"]
+
+    def _record(self, step: int | None) -> tuple[int, dict]:
+        """A kept step, and what is known of its state without reading it."""
+        latest = self.latest_step()
+        step = latest if step is None else step
+        if step is None or step not in self._manager.all_steps():
+            kept = ", ".join(map(str, sorted(self._manager.all_steps()))) or "none"
+            wanted = "" if step is None else f" of step {step}"
+            raise UserError(f"{self.directory} holds no checkpoint{wanted} (kept: {kept})")
+        record = self._read(step, "extra", ocp.args.JsonRestore())
+        if record.get("checksum") != _checksum_of_record(record):
+            raise self._damaged(step, "the checksum of its record differs")
+        return step, record
 
     def _read(self, step: int, item: str, how):
         try:

@@ -16,7 +16,7 @@ import numpy as np
 from jax import export as jax_export
 
 from bdpo_jax.errors import UserError
-from bdpo_jax.policy import restore_policy
+from bdpo_jax.policy import Restored, restore_policy
 from bdpo_jax.workdir import replacing
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -50,6 +50,12 @@ def export(
       UserError: what `load_policy` raises; the package `flatbuffers` is missing; the file cannot be written.
     """
     restored = restore_policy(workdir, step, candidates, policy)
+    with restored.as_trained():
+        return _export(restored, f"{policy} of {workdir}", Path(out), calls)
+
+
+def _export(restored: Restored, what: str, out: Path, calls: int) -> str:
+    """Writes, reads back and tries a policy in the precision in force; returns the text."""
 
     def act(observations: jax.Array, key_data: jax.Array) -> jax.Array:
         return restored.act(observations, jax.random.wrap_key_data(key_data, impl=KEYS))
@@ -68,13 +74,13 @@ def export(
         ) from error
     with replacing(out) as temporary:
         temporary.write_bytes(content)
-    deployed = jax.jit(jax_export.deserialize(bytearray(Path(out).read_bytes())).call)
+    deployed = jax.jit(jax_export.deserialize(bytearray(out.read_bytes())).call)
     observations = np.random.default_rng(0).normal(size=(CHECKED, restored.observation_dim)).astype(np.float32)
     key = jax.random.key(0, impl=KEYS)
     difference = np.abs(deployed(observations, jax.random.key_data(key)) - jax.jit(restored.act)(observations, key))
     median, late = latency(deployed, observations[:1], calls)
     return (
-        f"{out}: {len(content) / 1e6:.2f} MB, {policy} of {workdir}, observations [batch, {restored.observation_dim}] "
+        f"{out}: {len(content) / 1e6:.2f} MB, {what}, observations [batch, {restored.observation_dim}] "
         f"and key data [2] to actions [batch, {restored.action_dim}], on {', '.join(PLATFORMS)}\n"
         f"largest difference to the policy itself {difference.max():.1e}, for {CHECKED} random observations\n"
         f"one action on {jax.devices()[0].device_kind}: median {median:.3f} ms, 99% within {late:.3f} ms "

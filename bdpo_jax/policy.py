@@ -1,5 +1,6 @@
 """A trained policy as a plain function, for whoever runs it."""
 
+import contextlib
 import functools
 import inspect
 import json
@@ -28,13 +29,26 @@ class Restored(NamedTuple):
     Attributes:
       act: (observations `[..., observation_dim]`, key) -> actions `[..., action_dim]`, to be traced.
       root: the run's key.
+      wide: whether it was trained in 64-bit JAX.
       observation_dim, action_dim: widths.
     """
 
     act: Callable[[jax.Array, jax.Array], jax.Array]
     root: jax.Array
+    wide: bool
     observation_dim: int
     action_dim: int
+
+    def as_trained(self) -> contextlib.AbstractContextManager:
+        """A block in which JAX computes with as many bits as it was trained with, whatever the process has set."""
+        return precision(self.wide)
+
+
+def precision(wide: bool) -> contextlib.AbstractContextManager:
+    """A block in which JAX computes with 64 bits (`wide`) or with 32."""
+    if hasattr(jax, "enable_x64"):
+        return jax.enable_x64(wide)
+    return jax.experimental.enable_x64(wide)  # before JAX 0.8
 
 
 def restore_policy(
@@ -62,11 +76,13 @@ def restore_policy(
         if runs:
             raise UserError(f"{workdir} holds several runs: name one of {', '.join(runs)} in it.") from None
         raise UserError(f"{workdir} holds no checkpoint yet: wait for the run's first one.") from None
-    root = jax.random.key(config.seed)
-    like = jax.eval_shape(lambda key: agent.init(config, key, sizes["observation_dim"], sizes["action_dim"]), root)
     with Checkpointer(workdir / "checkpoints", read_only=True) as checkpoints:
-        state, _ = checkpoints.restore(like, step)
-    return Restored(lambda observations, key: function(state, observations, key), root, **sizes)
+        wide = checkpoints.extra(step).get("numbers", {}).get("jax_enable_x64", False)
+        with precision(wide):
+            root = jax.random.key(config.seed)
+            like = jax.eval_shape(lambda key: agent.init(config, key, **sizes), root)
+            state, _ = checkpoints.restore(like, step)
+    return Restored(lambda observations, key: function(state, observations, key), root, wide, **sizes)
 
 
 def load_policy(
@@ -75,7 +91,7 @@ def load_policy(
     """Returns the policy of the run in `workdir`: `policy(observations, key=None) -> actions`, NumPy to NumPy.
 
     Observations are `[observation_dim]` or `[batch, observation_dim]`. Without `key` the noise of the k-th call is a
-    function of the run's seed and k.
+    function of the run's seed and k. It computes with the bits that it was trained with, also where JAX has 64.
 
     Args:
       workdir: directory of a run; a run still going may be read too.
@@ -92,9 +108,10 @@ def load_policy(
 
     def deployed(observations: npt.ArrayLike, key: jax.Array | None = None) -> np.ndarray:
         nonlocal calls
-        if key is None:
-            key = jax.random.fold_in(restored.root, calls)
-            calls += 1
-        return np.asarray(act(np.asarray(observations, np.float32), key))
+        with restored.as_trained():
+            if key is None:
+                key = jax.random.fold_in(restored.root, calls)
+                calls += 1
+            return np.asarray(act(np.asarray(observations, np.float32), key))
 
     return deployed

@@ -219,7 +219,7 @@ def _update(state: State, batch: Batch, key: jax.Array, cloning: bool) -> tuple[
     (loss, log_prob), gradients = gradient(state.actor.params, state, batch, actor_key, cloning)
     entropy = -log_prob.mean()
     # The target entropy is -A; the gradient of -log alpha (log pi - A) in log alpha.
-    slope = {"log": entropy + state.static.action_dim}
+    slope = {"log": (entropy + state.static.action_dim).astype(state.temperature.params["log"].dtype)}
     moved = state.replace(
         actor=common.apply_gradients(state.actor, gradients, jnp.inf, hyper.actor_lr),
         temperature=common.apply_gradients(state.temperature, slope, jnp.inf, hyper.actor_lr),

@@ -159,7 +159,7 @@ def guided_loss(predicted: jax.Array, noise: jax.Array, guide: jax.Array, eta: j
 def next_eta(eta: jax.Array, cloning: jax.Array, hyper: Hyper) -> jax.Array:
     """Returns the dual variable after a step of (C)."""
     moved = eta + hyper.eta_lr * jnp.clip(cloning - hyper.cloning_target, -1.0, 1.0)
-    return jnp.clip(moved, SMALLEST_ETA, LARGEST_ETA)
+    return jnp.clip(moved, SMALLEST_ETA, LARGEST_ETA).astype(eta.dtype)
 
 
 def update_critics(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
