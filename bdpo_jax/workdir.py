@@ -25,10 +25,12 @@ OWNER_FILE = ".owner"  # whose lock it is; Windows lets nobody read the locked f
 _NOT_FOREIGN = re.compile(r"\..*|.*\.(out|err|log)|.*\.[oe]\d+([.-]\d+)?|lost\+found")
 _FREE = "free some space and run the same command again"
 _FILES = "raise the limit (ulimit -n 4096) and run the same command again"
+_LARGER = "raise the limit (ulimit -f unlimited) or use another file system, and run the same command again"
 _ELSEWHERE = "choose a directory that you may write to"
 _FAILURES = {
     errno.ENOSPC: ("the disk is full", _FREE),
     errno.EDQUOT: ("the disk quota is used up", _FREE),
+    errno.EFBIG: ("a file would be larger than is allowed", _LARGER),
     errno.EROFS: ("the file system is read-only", _ELSEWHERE),
     errno.EACCES: ("permission is denied", _ELSEWHERE),
     errno.EPERM: ("permission is denied", _ELSEWHERE),

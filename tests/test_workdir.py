@@ -205,7 +205,12 @@ def test_an_interrupted_replacement_leaves_the_old_file(tmp_path):
 
 @pytest.mark.parametrize(
     "number, text",
-    [(errno.ENOSPC, "the disk is full"), (errno.EROFS, "read-only"), (errno.EACCES, "permission is denied")],
+    [
+        (errno.ENOSPC, "the disk is full"),
+        (errno.EFBIG, "a file would be larger than is allowed"),
+        (errno.EROFS, "read-only"),
+        (errno.EACCES, "permission is denied"),
+    ],
 )
 def test_failures_to_write_are_one_sentence(number, text):
     expected = f"{text}.* while writing results.json: .*at step 40"
