@@ -48,7 +48,9 @@ def precision(wide: bool) -> contextlib.AbstractContextManager:
     """A block in which JAX computes with 64 bits (`wide`) or with 32."""
     if hasattr(jax, "enable_x64"):
         return jax.enable_x64(wide)
-    return jax.experimental.enable_x64(wide)  # before JAX 0.8
+    from jax import experimental
+
+    return experimental.enable_x64(wide)  # type: ignore[attr-defined]  # before JAX 0.8
 
 
 def restore_policy(
