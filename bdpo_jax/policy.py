@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -57,13 +57,8 @@ def restore_policy(
     workdir: str | Path, step: int | None = None, candidates: int | None = None, policy: str = "policy"
 ) -> Restored:
     """Reads the policy of a run; arguments and errors are those of `load_policy`."""
-    # Storage is imported only here: who imports the algorithms alone needs none of it.
-    from bdpo_jax.checkpoint import Checkpointer
-    from bdpo_jax.workdir import read_config
-
     workdir = Path(workdir)
-    config = SimpleNamespace(**read_config(workdir))
-    agent = AGENTS[config.agent]
+    config, agent = _read_agent(workdir)
     if policy not in agent.POLICIES:
         raise UserError(f"{config.agent} has no policy {policy!r}; it has {', '.join(agent.POLICIES)}.")
     function = agent.POLICIES[policy]
@@ -71,19 +66,7 @@ def restore_policy(
         if "candidates" not in inspect.signature(function).parameters:
             raise UserError(f"The policy {policy!r} of {config.agent} draws one action; leave candidates out.")
         function = functools.partial(function, candidates=candidates)
-    try:
-        sizes = json.loads((workdir / "sizes.json").read_text())
-    except FileNotFoundError:
-        runs = sorted(path.parent.name for path in workdir.glob("*/config.json"))
-        if runs:
-            raise UserError(f"{workdir} holds several runs: name one of {', '.join(runs)} in it.") from None
-        raise UserError(f"{workdir} holds no checkpoint yet: wait for the run's first one.") from None
-    with Checkpointer(workdir / "checkpoints", read_only=True) as checkpoints:
-        wide = checkpoints.extra(step).get("numbers", {}).get("jax_enable_x64", False)
-        with precision(wide):
-            root = jax.random.key(config.seed)
-            like = jax.eval_shape(lambda key: agent.init(config, key, **sizes), root)
-            state, _ = checkpoints.restore(like, step)
+    state, root, wide, sizes = _restore(workdir, config, agent, step)
     return Restored(lambda observations, key: function(state, observations, key), root, wide, **sizes)
 
 
@@ -117,3 +100,59 @@ def load_policy(
             return np.asarray(act(np.asarray(observations, np.float32), key))
 
     return deployed
+
+
+def load_q(workdir: str | Path, step: int | None = None) -> Callable[[npt.ArrayLike, npt.ArrayLike], np.ndarray]:
+    """Returns Q of the run in `workdir`: `q(observations, actions) -> values`, NumPy to NumPy.
+
+    Observations are `[..., observation_dim]`, actions in [-1, 1] `[..., action_dim]`, values `[...]`: the ensemble's
+    mean of the discounted return, in scaled rewards, less what the algorithm subtracts (BDPO: eta times the penalty).
+
+    Args:
+      workdir: directory of a run; a run still going may be read too.
+      step: which kept checkpoint; None: the latest.
+
+    Raises:
+      UserError: there is no run or checkpoint, or its algorithm has no Q.
+    """
+    workdir = Path(workdir)
+    config, agent = _read_agent(workdir)
+    if "q" not in agent.VIEWS:
+        raise UserError(f"{config.agent} offers no Q.")
+    state, _, wide, _ = _restore(workdir, config, agent, step)
+    values = jax.jit(lambda observations, actions: agent.VIEWS["q"](state, observations, actions))
+
+    def q(observations: npt.ArrayLike, actions: npt.ArrayLike) -> np.ndarray:
+        with precision(wide):
+            return np.asarray(values(np.asarray(observations, np.float32), np.asarray(actions, np.float32)))
+
+    return q
+
+
+def _read_agent(workdir: Path) -> tuple[SimpleNamespace, Any]:
+    """The config of a run, and its algorithm."""
+    from bdpo_jax.workdir import read_config
+
+    config = SimpleNamespace(**read_config(workdir))
+    return config, AGENTS[config.agent]
+
+
+def _restore(workdir: Path, config: SimpleNamespace, agent: Any, step: int | None) -> tuple[Any, jax.Array, bool, dict]:
+    """The state of a checkpoint, the run's key, whether it is of 64-bit JAX, and the widths of its data."""
+    # Storage is imported only here and above: who imports the algorithms alone needs none of it.
+    from bdpo_jax.checkpoint import Checkpointer
+
+    try:
+        sizes = json.loads((workdir / "sizes.json").read_text())
+    except FileNotFoundError:
+        runs = sorted(path.parent.name for path in workdir.glob("*/config.json"))
+        if runs:
+            raise UserError(f"{workdir} holds several runs: name one of {', '.join(runs)} in it.") from None
+        raise UserError(f"{workdir} holds no checkpoint yet: wait for the run's first one.") from None
+    with Checkpointer(workdir / "checkpoints", read_only=True) as checkpoints:
+        wide = checkpoints.extra(step).get("numbers", {}).get("jax_enable_x64", False)
+        with precision(wide):
+            root = jax.random.key(config.seed)
+            like = jax.eval_shape(lambda key: agent.init(config, key, **sizes), root)
+            state, _ = checkpoints.restore(like, step)
+    return state, root, wide, sizes

@@ -5,6 +5,7 @@ With an environment: whether the file fits it.
 """
 
 import argparse
+import math
 import sys
 from pathlib import Path
 
@@ -13,10 +14,14 @@ import numpy as np
 from bdpo_jax import envs  # noqa: F401  (its environments are registered with gymnasium)
 from bdpo_jax.data import custom, d4rl, files, fit, spaces
 from bdpo_jax.data.options import Data
+from bdpo_jax.diffusion import variance_preserving
 from bdpo_jax.errors import UserError
 
 SATURATED = 0.99  # |action| from which a motor counts as being at its limit
 ALONE = 10.0  # times the steps before and after it
+NEIGHBOURS = 20  # like states
+SAMPLED = 500  # rows whose neighbours are looked for
+MOST_STEPS = 1000  # diffusion steps
 JUMP = 20.0  # times the median step of an observation, beyond which two rows are hardly of one trajectory
 
 
@@ -30,7 +35,7 @@ def facts(raw: dict, max_episode_steps: int, family: str = "locomotion") -> dict
 
     Returns:
       sizes, `returns` and `lengths` of the complete episodes, counts, the share of `saturated` actions and of those
-      `outside` the box per row, and `suspicious`, a list of sentences.
+      `outside` the box per row, the `spread` of `action_spread`, and `suspicious`, a list of sentences.
     """
     terminals = raw["terminals"]
     timeouts = raw.get("timeouts", np.zeros_like(terminals))
@@ -48,6 +53,7 @@ def facts(raw: dict, max_episode_steps: int, family: str = "locomotion") -> dict
         "both": int((terminals & timeouts).sum()),
         "saturated": float((actions >= SATURATED).mean()),
         "outside": float((actions > 1).any(axis=1).mean()),
+        "spread": action_spread(raw),
     }
     return found | {"suspicious": _suspicious(raw, found, terminals, timeouts, family)}
 
@@ -88,6 +94,35 @@ def _suspicious(raw, found, terminals, timeouts, family):
     return notes
 
 
+def action_spread(raw: dict) -> float:
+    """Root mean square, over rows and numbers, of the deviation of actions among the `NEIGHBOURS` nearest states.
+
+    It bounds how widely actions differ in one state from above, because the states of neighbours differ, too. Distances
+    are of standardised observations, from a sample of rows; a row is no neighbour of itself.
+    """
+    observations = raw["observations"]
+    count = min(NEIGHBOURS, len(observations) - 1)
+    if count < 2:
+        return 0.0
+    scaled = (observations - observations.mean(axis=0)) / np.maximum(observations.std(axis=0), 1e-6)
+    lengths = np.square(scaled).sum(axis=1)
+    variances = []
+    for row in np.random.default_rng(0).choice(len(scaled), min(SAMPLED, len(scaled)), replace=False):
+        distances = lengths - 2 * scaled @ scaled[row]
+        distances[row] = np.inf
+        nearest = np.argpartition(distances, count - 1)[:count]
+        variances.append(raw["actions"][nearest].var(axis=0, ddof=1))
+    return float(np.sqrt(np.mean(variances)))
+
+
+def _chain(spread: float) -> str:
+    """How long a chain must be for its last kernel to be as narrow as `spread`; see docs/chain-width.md."""
+    five = math.sqrt(variance_preserving(5).betas[1])
+    enough = next((n for n in range(1, MOST_STEPS) if math.sqrt(variance_preserving(n).betas[1]) <= spread), None)
+    steps = f"is that narrow from {enough} steps on" if enough else f"is wider even with {MOST_STEPS} steps"
+    return f"a diffusion chain's last kernel {steps} ({five:.2f} with 5)"
+
+
 def origin(path: Path) -> str:
     """Says whether a file is one of D4RL's, byte for byte."""
     known = d4rl.known_file(path)
@@ -125,6 +160,7 @@ def report(name: str, found: dict, reference: tuple[float, float] | None) -> str
         f"ends         {found['terminals']} terminal rows, {found['timeouts']} timed out, {found['both']} both",
         f"actions      {found['saturated']:.2%} of the components at {SATURATED} or beyond",
     ]
+    lines.append(f"spread       of actions in like states {found['spread']:.3f}; {_chain(found['spread'])}")
     lines += [f"origin       {found['origin']}"] if "origin" in found else []
     lines += found.get("fit", [])
     lines += [f"suspicious   {note}" for note in found["suspicious"]] or ["suspicious   nothing found"]

@@ -26,7 +26,7 @@ from runs import (
     toy_config,
 )
 
-from bdpo_jax import devices, evaluation, load_policy, plotting, score, settings, tasks, training
+from bdpo_jax import devices, evaluation, load_policy, load_q, plotting, score, settings, tasks, training
 from bdpo_jax.checkpoint import Checkpointer
 from bdpo_jax.errors import NonFinite, Stopped, UserError
 from bdpo_jax.training import sources
@@ -109,6 +109,15 @@ def test_its_policies_can_be_loaded(whole):
         load_policy(workdir, policy="actor")
     with pytest.raises(UserError, match="'behavior' of bdpo draws one action"):
         load_policy(workdir, policy="behavior", candidates=3)
+
+
+def test_its_values_can_be_loaded(whole):
+    """The policy takes of its candidates the one of highest Q, so by Q more candidates are better on average."""
+    workdir, _ = whole
+    q, observations, key = load_q(workdir), np.random.default_rng(0).normal(size=(64, 2)), jax.random.key(0)
+    one, many = (load_policy(workdir, candidates=count)(observations, key) for count in (1, 50))
+    assert q(observations, one).shape == (64,) and q(observations[0], one[0]).shape == ()
+    assert q(observations, many).mean() > q(observations, one).mean()
 
 
 def test_the_score_command(whole, capsys, tmp_path):
