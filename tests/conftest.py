@@ -19,8 +19,12 @@ os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 # Compilation is most of what the tests cost. Unoptimised code takes half of it, and XLA's older way to write a fusion's
 # code, without MLIR, half of the rest, where there still is one: a flag that XLA does not know ends the process. It
 # fuses otherwise in each program: without fused multiply-adds, which AVX has not, equal arithmetic gives equal bits
-# all the same.
-FLAGS = ["--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true"]
+# all the same. There are no cores to spare for a program's parts.
+FLAGS = [
+    "--xla_backend_optimization_level=0",
+    "--xla_llvm_disable_expensive_passes=true",
+    "--xla_cpu_parallel_codegen_split_count=1",
+]
 if tuple(map(int, metadata.version("jaxlib").split(".")[:2])) < (0, 11):
     FLAGS.append("--xla_cpu_use_fusion_emitters=false")
 if platform.machine() == "x86_64":
@@ -53,9 +57,9 @@ def no_pictures():
         yield
 
 
-LONG = ("test_devices.py", "test_runs.py", "test_contract.py", "test_envs.py")
+LONG = ("test_devices.py", "test_runs.py", "test_contract.py", "test_launch.py", "test_benchmarks.py", "test_engine.py")
 
 
 def pytest_collection_modifyitems(items):
     """Begins with the longest files, so that no worker is left alone with one of them at the end."""
-    items.sort(key=lambda item: item.path.name not in LONG)
+    items.sort(key=lambda item: (*LONG, item.path.name).index(item.path.name))
