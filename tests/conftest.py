@@ -57,9 +57,11 @@ def no_pictures():
         yield
 
 
+# Mesa's drawing was aborted in a worker that had compiled for minutes, and never in a young one.
+FIRST = ("test_envs.py",)
 LONG = ("test_devices.py", "test_runs.py", "test_contract.py", "test_launch.py", "test_benchmarks.py", "test_engine.py")
 
 
 def pytest_collection_modifyitems(items):
     """Begins with the longest files, so that no worker is left alone with one of them at the end."""
-    items.sort(key=lambda item: (*LONG, item.path.name).index(item.path.name))
+    items.sort(key=lambda item: (*FIRST, *LONG, item.path.name).index(item.path.name))
