@@ -21,7 +21,7 @@ from bdpo_jax.data import synthetic2d
 from bdpo_jax.distances import sliced_wasserstein
 from bdpo_jax.errors import UserError
 from bdpo_jax.policy import load_policy
-from bdpo_jax.results import Run, by_label, by_task
+from bdpo_jax.results import Run, by_label, by_task, file_name
 
 SAMPLES = 10_000  # of a policy in the plane
 
@@ -130,7 +130,7 @@ def write(directories: Iterable[str | Path], out: str | Path) -> str:
     runs, texts, out = find(directories), [], Path(out)
     out.mkdir(parents=True, exist_ok=True)
     for task, own in by_task(runs).items():
-        name = "".join(c if c.isalnum() or c in "-." else "_" for c in task)
+        name = file_name(task)
         found = rows(own)
         order = [row["algorithm"] for row in found]
         _write_csv(out / f"{name}.csv", found)

@@ -8,6 +8,7 @@ import csv
 import dataclasses
 import json
 import os
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -95,7 +96,7 @@ class Run:
 
     @property
     def lower_is_better(self) -> bool:
-        return "distance" in self.metric
+        return lower_is_better(self.metric)
 
     @property
     def value(self) -> float | None:
@@ -263,6 +264,16 @@ def _last_written(path: Path) -> str:
     files = [path / name for name in ("progress.csv", SIZES_FILE, CONFIG_FILE)]
     last = max(file.stat().st_mtime for file in files if file.exists())
     return f"last written at {time.strftime('%Y-%m-%d %H:%M', time.localtime(last))}"
+
+
+def lower_is_better(metric: str) -> bool:
+    """Returns whether a headline of this name is better the lower it is."""
+    return "distance" in metric
+
+
+def file_name(text: str) -> str:
+    """Returns a name that any file system takes."""
+    return re.sub(r"[^A-Za-z0-9.-]+", "_", text).strip("_")
 
 
 def labels(runs: Sequence[Run]) -> list[str]:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from bdpo_jax import results
 from bdpo_jax.errors import UserError
 from bdpo_jax.report import contents, figures, page, tables, writing
 from bdpo_jax.report.contents import Contents
@@ -28,7 +29,7 @@ def write(found: Contents, out: Path, refresh: int | None = None) -> None:
     for name, table in found.across().items():
         writing.write(folder, name, table)
     for task, table in found.summaries().items():
-        writing.write(folder, writing.file_name(task), table)
+        writing.write(folder, results.file_name(task), table)
     writing.write(folder, "runs", tables.every_run(found.runs))
     page.write(out / "index.html", found, figures.draw(found, out / "figures"), refresh)
 

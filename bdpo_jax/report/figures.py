@@ -12,8 +12,7 @@ from bdpo_jax.report import statistics, tables
 from bdpo_jax.report.contents import Contents
 from bdpo_jax.report.page import Picture
 from bdpo_jax.report.tables import Row
-from bdpo_jax.report.writing import file_name
-from bdpo_jax.results import Run, by_label
+from bdpo_jax.results import Run, by_label, file_name, lower_is_better
 
 TEMPERATURES = (1.0, 0.3, 0.1)  # of the 2D sets' data beside the runs' own, units of their energy
 POINTS = 50_000  # of a 2D set, before they are resampled
@@ -96,21 +95,17 @@ def _over_tasks(found: Contents, folder: Path, colours: Mapping) -> list[Picture
     return pictures
 
 
-def _lower(metric: str) -> bool:
-    return "distance" in metric
-
-
 def _profiles(stem: Path, title: str, metric: str, samples: Samples, colours: Mapping) -> list[Picture]:
+    lower = lower_is_better(metric)
     every = np.concatenate([values for by_task in samples.values() for values in by_task.values()])
     margin = 0.02 * (every.max() - every.min())
     thresholds = np.linspace(every.min() - margin, every.max() + margin, THRESHOLDS)
     shares = {
-        label: statistics.profile(list(by_task.values()), thresholds, _lower(metric))
-        for label, by_task in samples.items()
+        label: statistics.profile(list(by_task.values()), thresholds, lower) for label, by_task in samples.items()
     }
     path = _named(stem, "profiles")
-    plotting.profiles(path, f"{title}: performance profiles", metric, thresholds, shares, colours, _lower(metric))
-    return [_picture(path, f"Share of runs {'below' if _lower(metric) else 'above'} each {metric}, with 95% bands.")]
+    plotting.profiles(path, f"{title}: performance profiles", metric, thresholds, shares, colours, lower)
+    return [_picture(path, f"Share of runs {'below' if lower else 'above'} each {metric}, with 95% bands.")]
 
 
 def _improvement(stem: Path, title: str, metric: str, samples: Samples) -> list[Picture]:
@@ -120,7 +115,7 @@ def _improvement(stem: Path, title: str, metric: str, samples: Samples) -> list[
     for label, by_task in samples.items():
         if label != first:
             own = list(samples[first].values()), list(by_task.values())
-            value, interval = statistics.improvement(*own, _lower(metric))
+            value, interval = statistics.improvement(*own, lower_is_better(metric))
             rows.append((first, label, value, *(interval or (value, value))))
     if not rows:
         return []

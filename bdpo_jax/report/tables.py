@@ -136,12 +136,14 @@ def rows(runs: Sequence[Run]) -> list[Row]:
     """
     found = []
     for label, own in by_label(runs).items():
-        for state in dict.fromkeys(conditions(run) for run in own if run.value is not None):
-            same = [run for run in own if run.value is not None and conditions(run) == state]
-            found.append(Row(label, same, state))
+        alike: dict[Conditions, list[Run]] = {}
+        for run in own:
+            if run.value is not None:
+                alike.setdefault(conditions(run), []).append(run)
+        found += [Row(label, same, state) for state, same in alike.items()]
     if not found:
         return []
-    counts = Counter({row.conditions: 0 for row in found})
+    counts: Counter[Conditions] = Counter()
     for row in found:
         counts[row.conditions] += len(row.runs)
     reference = PUBLISHED if PUBLISHED in counts else counts.most_common(1)[0][0]

@@ -1,7 +1,6 @@
 """Tables as files: CSV with plain numbers, LaTeX with booktabs."""
 
 import csv
-import re
 from pathlib import Path
 
 from bdpo_jax.report.tables import MARK, Cell, Table
@@ -12,11 +11,6 @@ _SPECIAL = {
     **{"±": r"$\pm$", MARK: r"$^\dagger$", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
     **{"\\": r"\textbackslash{}", "<": "$<$", ">": "$>$"},
 }
-
-
-def file_name(text: str) -> str:
-    """Returns a name that any file system takes."""
-    return re.sub(r"[^A-Za-z0-9.-]+", "_", text).strip("_")
 
 
 def write(folder: Path, name: str, table: Table) -> None:
