@@ -57,6 +57,16 @@ def no_pictures():
         yield
 
 
+@pytest.fixture
+def figures(monkeypatch):
+    """The figures that are saved, for a look inside."""
+    from bdpo_jax.plotting import canvas
+
+    saved, save = [], canvas.save
+    monkeypatch.setattr(canvas, "save", lambda figure, path: (saved.append(figure), save(figure, path)))
+    return saved
+
+
 # Mesa's drawing was aborted in a worker that had compiled for minutes, and never in a young one.
 FIRST = ("test_envs.py",)
 LONG = ("test_devices.py", "test_runs.py", "test_contract.py", "test_launch.py", "test_benchmarks.py", "test_engine.py")

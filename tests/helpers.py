@@ -160,3 +160,8 @@ def two_state_values(agent, state, updates: int, width: int = 2) -> np.ndarray:
 
 
 TWO_STATE_VALUES = np.linalg.solve([[1, -0.5], [-0.25, 1]], [1, 2])
+
+
+def panels_of(figure):
+    """The axes of a figure that have a title, by it."""
+    return {axes.get_title(): axes for axes in figure.axes if axes.get_title()}

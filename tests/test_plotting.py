@@ -5,27 +5,15 @@ import sys
 
 import numpy as np
 import pytest
+from helpers import panels_of
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from bdpo_jax import plotting
 from bdpo_jax.errors import UserError
-from bdpo_jax.plotting import canvas
 
 EXTENT = (-4.5, 4.5, -4.5, 4.5)
-
-
-@pytest.fixture
-def figures(monkeypatch):
-    """The figures that are saved, for a look inside."""
-    saved, save = [], canvas.save
-    monkeypatch.setattr(canvas, "save", lambda figure, path: (saved.append(figure), save(figure, path)))
-    return saved
-
-
-def panels_of(figure):
-    return {axes.get_title(): axes for axes in figure.axes if axes.get_title()}
 
 
 def bars_of(figure):

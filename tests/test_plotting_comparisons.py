@@ -1,21 +1,12 @@
 """Pictures of several runs: what is drawn is what was given, and an SVG file lies beside each PNG file."""
 
 import numpy as np
-import pytest
+from helpers import panels_of
 
 from bdpo_jax import plotting
-from bdpo_jax.plotting import canvas
 
 EXTENT = (-4.5, 4.5, -4.5, 4.5)
 COLOURS = {"bdpo": "C0", "iql": "C1"}
-
-
-@pytest.fixture
-def figures(monkeypatch):
-    """The figures that are saved, for a look inside."""
-    saved, save = [], canvas.save
-    monkeypatch.setattr(canvas, "save", lambda figure, path: (saved.append(figure), save(figure, path)))
-    return saved
 
 
 def drawn(path):
@@ -23,10 +14,6 @@ def drawn(path):
     svg = path.with_suffix(".svg")
     names = sorted(file.name for file in path.parent.iterdir())
     return names == [path.name, svg.name] and path.read_bytes()[:4] == b"\x89PNG" and "<svg" in svg.read_text()
-
-
-def panels_of(figure):
-    return {axes.get_title(): axes for axes in figure.axes if axes.get_title()}
 
 
 def test_learning_curves_show_the_mean_and_one_deviation(tmp_path, figures):
