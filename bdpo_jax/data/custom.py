@@ -119,6 +119,6 @@ def action_box(bounds: Sequence, env_space: gymnasium.Space | None, width: int) 
     return box
 
 
-def environment(name: str) -> Callable[[], gymnasium.Env] | None:
+def environment(name: str) -> Callable[[], foreign.Fitted] | None:
     """A function that makes the environment `name`, fitted (see `foreign.Fitted`); None where the name is empty."""
     return functools.partial(foreign.make, repr(name), functools.partial(gymnasium.make, name)) if name else None

@@ -7,19 +7,21 @@ import gymnasium
 import numpy as np
 
 from bdpo_jax.data import d4rl, spaces
+from bdpo_jax.envs.foreign import Fitted
 
 EPISODES = 5  # of random actions
 LITTLE = 0.6  # of the action box, below which actions may be of another unit
 
 
 class Fit(NamedTuple):
-    """What is found: lines of figures, and sentences about what does not fit."""
+    """What is found: lines of figures, sentences about what does not fit, and the box that the actions should be in."""
 
     lines: list[str]
     suspicious: list[str]
+    actions: gymnasium.spaces.Box
 
 
-def compare(raw: Mapping[str, np.ndarray], make: Callable[[], gymnasium.Env], name: str) -> Fit:
+def compare(raw: Mapping[str, np.ndarray], make: Callable[[], Fitted], name: str) -> Fit:
     """Compares shapes, bounds, rewards and lengths of a file with an environment, and with random actions in it.
 
     Args:
@@ -28,7 +30,7 @@ def compare(raw: Mapping[str, np.ndarray], make: Callable[[], gymnasium.Env], na
       name: what the lines call the environment.
     """
     env = make()
-    (low, high), own = _observation_bounds(env), _box(env.unwrapped.action_space)
+    (low, high), own = _observation_bounds(env), env.own_action_space
     limit = env.spec.max_episode_steps if env.spec is not None else None
     lines = [
         f"environment  {name}: observations {len(low)}, actions {own.shape[0]} in "
@@ -54,7 +56,7 @@ def compare(raw: Mapping[str, np.ndarray], make: Callable[[], gymnasium.Env], na
     if raw["rewards"].min() > rewards.max() or raw["rewards"].max() < rewards.min():
         notes.append(f"no reward of the file is in the range of those of random actions in {name}: another scale?")
     notes += _ends(raw, own_lengths, limit, ended, name)
-    return Fit(lines, notes)
+    return Fit(lines, notes, own)
 
 
 def _ends(raw, lengths: np.ndarray, limit: int | None, ended: int, name: str) -> list[str]:
@@ -100,16 +102,11 @@ def _random_episodes(env: gymnasium.Env) -> tuple[np.ndarray, np.ndarray, np.nda
 
 def _observation_bounds(env: gymnasium.Env) -> tuple[np.ndarray, np.ndarray]:
     """Lower and upper bounds `[width]` of flat observations: the environment's own where they are a box, else none."""
-    flat, own = _box(env.observation_space), env.unwrapped.observation_space
+    flat, own = env.observation_space, env.unwrapped.observation_space
+    assert isinstance(flat, gymnasium.spaces.Box), "what is fitted has boxes of one axis"
     if isinstance(own, gymnasium.spaces.Box) and own.low.size == flat.low.size:
         return own.low.ravel(), own.high.ravel()
     return flat.low, flat.high
-
-
-def _box(space: gymnasium.Space) -> gymnasium.spaces.Box:
-    """The same space: what `custom.environment` makes has boxes of one axis."""
-    assert isinstance(space, gymnasium.spaces.Box)
-    return space
 
 
 def _range(low, high=None) -> str:

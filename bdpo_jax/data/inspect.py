@@ -194,13 +194,12 @@ def main(arguments: list[str] | None = None) -> None:
         raw = files.read(path, optional, options.columns)
         if "next_observations" in raw:
             custom.find_episodes(raw, str(path), needed=False)
-        fitting = fit.Fit([], [])
         make = custom.environment(options.env)
-        if make is not None:
-            fitting = fit.compare(raw, make, options.env)
-            raw["actions"] = spaces.unit_actions(raw["actions"], make().unwrapped.action_space)
-        found = facts(raw, limit, family) | {"origin": origin(path), "fit": fitting.lines}
-        found["suspicious"] += fitting.suspicious
+        fitting = None if make is None else fit.compare(raw, make, options.env)
+        if fitting is not None:
+            raw["actions"] = spaces.unit_actions(raw["actions"], fitting.actions)
+        found = facts(raw, limit, family) | {"origin": origin(path), "fit": fitting.lines if fitting else []}
+        found["suspicious"] += fitting.suspicious if fitting else []
     except UserError as error:
         sys.exit(f"Error: {error}")
     print(report(f"{name} ({path})" if name != str(path) else name, found, reference))
