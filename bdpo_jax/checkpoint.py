@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import shutil
+import tempfile
 import zlib
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,17 @@ def _compare(saved: dict[str, list], expected: dict[str, tuple], where: str) -> 
         )
 
 
+def _require_room(directory: Path, size: int) -> None:
+    """Raises an `OSError` where `directory` has no room for `size` bytes, or where nothing more may be written.
+
+    Found out by Orbax's threads, a full disk fills the screen with their tracebacks.
+    """
+    if shutil.disk_usage(directory).free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with tempfile.TemporaryFile(dir=directory) as file:  # a quota, a limit on the size of files
+        file.write(bytes(min(size, 2**20)))
+
+
 class Checkpointer:
     """The last `keep` checkpoints of a run, one directory per step.
 
@@ -153,9 +165,7 @@ class Checkpointer:
         record = plain({"leaves": signature, "checksums": checksums, "extra": extra or {}})
         record["checksum"] = _checksum_of_record(record)
         with writing(self.directory / str(step), latest):
-            # Found out by its threads, a full disk fills the screen with their tracebacks.
-            if shutil.disk_usage(self.directory).free < sum(leaf.nbytes for leaf in leaves.values()):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            _require_room(self.directory, sum(leaf.nbytes for leaf in leaves.values()))
             # Orbax copies host arrays before its save returns; a test holds it to that.
             self._manager.save(
                 step,

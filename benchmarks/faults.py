@@ -1,27 +1,32 @@
-"""python benchmarks/faults.py FOLDER [--faults 100] [--seed 0] [--seconds 0]
+"""python benchmarks/faults.py FOLDER [--faults 110] [--seed 0] [--seconds 0]
 
 Random faults in tiny runs and groups of the point mass, each of which is then continued to its end: how many differ by
-a bit from the run that met none, in the final state, the rows of the log or the scores. Not for Windows; each fault
-takes two starts of the program.
+a bit from the run that met none, in the final state, the rows of the log or the scores. Linux alone. FOLDER keeps what
+was found; the same command goes on after it.
 
-A fault comes at a random row of the log and up to 100 ms later. A full disk is a limit of zero bytes on the size of
-what the running process writes (Linux alone); a damaged file is one of the newest checkpoint, after a kill.
+A fault comes at a random row of the log and up to 100 ms later, or in the seconds before the first row. A full disk is
+a limit of zero bytes on the size of what the process writes; a damaged file is one of the newest checkpoint, after a
+kill. A second signal comes up to 100 ms after the first. What is forked here does what `launch.py` does, but that it
+imports nothing anew and draws no pictures.
 """
 
 import argparse
 import contextlib
 import csv
+import fcntl
 import json
+import multiprocessing
 import os
 import re
 import resource
 import shutil
 import signal
-import subprocess
 import sys
+import termios
 import time
 from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -29,23 +34,30 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+import launch  # noqa: E402
+from bdpo_jax import plotting  # noqa: E402
 from bdpo_jax.agents import AGENTS  # noqa: E402
 from bdpo_jax.checkpoint import Checkpointer  # noqa: E402
+from bdpo_jax.tasks.pointmass import PointMass  # noqa: E402
 from bdpo_jax.workdir import read_config  # noqa: E402
 
-# What a fault is, and the exit status that it must end with.
+SIGNALS = {name: getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGKILL")}
+# What a fault is, and the exit statuses that it may end with; 0, too, where the run came to its end before.
 FAULTS = {
-    "kill": -signal.SIGKILL,
-    "SIGTERM": 128 + signal.SIGTERM,
-    "SIGHUP": 128 + signal.SIGHUP,
-    "closed terminal": 128 + signal.SIGHUP,
-    "closed pipe": 0,
-    "full disk": 1,
-    "flipped bit": -signal.SIGKILL,
-    "truncated file": -signal.SIGKILL,
+    "SIGKILL": {-9},
+    "SIGTERM": {128 + 15},
+    "SIGINT": {128 + 2},
+    "SIGHUP": {128 + 1},
+    "SIGINT SIGINT": {128 + 2, -2},
+    "SIGTERM SIGKILL": {128 + 15, -9},
+    "closed terminal": {128 + 1},
+    "closed pipe": {0},
+    "full disk": {1},
+    "flipped bit": {-9},
+    "truncated file": {-9},
 }
 GROUP_SHARE = 1 / 3
-DELAY = 0.1  # seconds
+DELAY, BEFORE = 0.1, 3.0  # seconds, after a row and before the first
 SETTINGS = {
     "actor_widths": "(8,)",
     "value_widths": "(8,)",
@@ -53,49 +65,60 @@ SETTINGS = {
     "actor_samples": 2,
     "diffusion_steps": 3,
     "greedy_candidates": 2,
-    "value_warmup_steps": 10,
-    "pretrain_steps": 60,
-    "train_steps": 300,
-    "dataset_size": 500,
+    "value_warmup_steps": 0,
+    "pretrain_steps": 20,
+    "train_steps": 100,
+    "dataset_size": 20,
     "batch_size": 16,
-    "log_every": 10,
-    "checkpoint_every": 20,
-    "evaluate_every": 30,
-    "eval_episodes": 2,
+    "log_every": 5,
+    "checkpoint_every": 10,
+    "evaluate_every": 20,
+    "eval_episodes": 1,
 }
 
 
-class Program:
-    """The program as a process, with a pipe or a terminal of its own, whose text is kept in `said`."""
+class End(NamedTuple):
+    """How a process ended: exit status (a signal's number below zero), what it said, seconds of processor time."""
 
-    def __init__(self, workdir: Path, settings: dict, cache: Path, terminal: bool = False):
-        command = [sys.executable, "launch.py", "--config=configs/pointmass.py", f"--workdir={workdir}"]
-        command += [f"--config.{name}={value}" for name, value in settings.items()]
-        command.append(f"--config.compilation_cache={cache}")
-        environment = os.environ | {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    status: int
+    said: str
+    seconds: float
+
+
+class Program:
+    """The program in a process, a session of its own, with a pipe or a terminal to this one."""
+
+    def __init__(self, workdir: Path, settings: dict, terminal: bool = False):
+        arguments = {"config": ROOT / "configs/pointmass.py", "workdir": workdir}
+        arguments |= {f"config.{name}": value for name, value in settings.items()}
         self._reader, end = os.openpty() if terminal else os.pipe()
-        if terminal:  # what the leader of a session opens first becomes the session's
-            command = ["sh", "-c", 'exec "$@" <>"$0" >&0 2>&0', os.ttyname(end), *command]
-        self.process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=end,
-            stderr=end,
-            start_new_session=True,
-        )
+        sys.stdout.flush()
+        self.pid = os.fork()
+        if not self.pid:  # ends as the interpreter does, by an exception that nobody catches
+            os.setsid()
+            if terminal:
+                fcntl.ioctl(end, termios.TIOCSCTTY, 0)
+            for number in (1, 2):
+                os.dup2(end, number)
+            os.closerange(3, max(self._reader, end) + 1)
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # a shell's background has some ignored
+                signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+            sys.argv = ["launch.py", *(f"--{name}={value}" for name, value in arguments.items())]
+            launch.app.run(launch.main, flags_parser=launch.parse)
         os.close(end)
         os.set_blocking(self._reader, False)
-        self.said, self._open = "", True
+        self._said, self._open, self._ended = b"", True, None
 
     def running(self) -> bool:
         """Reads what was said; whether the process has not ended."""
-        running = self.process.poll() is None
+        if self._ended is None:
+            pid, status, used = os.wait4(self.pid, os.WNOHANG)
+            if pid:
+                self._ended = os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime
         with contextlib.suppress(BlockingIOError, OSError):  # nothing there; a terminal without a process
             while self._open and (part := os.read(self._reader, 65536)):
-                self.said += part.decode(errors="replace")
-        return running
+                self._said += part
+        return self._ended is None
 
     def hang_up(self) -> None:
         """Closes the reader's end."""
@@ -103,32 +126,35 @@ class Program:
             os.close(self._reader)
         self._open = False
 
-    def finish(self) -> int:
-        """Waits for the end; returns the exit status."""
+    def finish(self) -> End:
+        """Waits for the end."""
         while self.running():
-            time.sleep(0.005)
+            time.sleep(0.01)
         self.hang_up()
-        return self.process.returncode
+        return End(self._ended[0], self._said.decode(errors="replace"), self._ended[1])
 
 
-def inject(kind: str, program: Program) -> None:
-    """Lets the fault happen to a running process."""
+def inject(kind: str, program: Program, delay: float) -> None:
+    """Lets the fault happen to a running process; a second signal after `delay` seconds."""
     if kind in ("closed terminal", "closed pipe"):
         program.hang_up()
     elif kind == "full disk":
-        resource.prlimit(program.process.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+        resource.prlimit(program.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
     else:
-        name = kind if kind.startswith("SIG") else "SIGKILL"
-        program.process.send_signal(getattr(signal, name))
+        names = kind.split() if kind.startswith("SIG") else ["SIGKILL"]
+        for i, name in enumerate(names):
+            time.sleep(delay if i else 0)
+            if program.running():
+                os.kill(program.pid, SIGNALS[name])
 
 
 def damage(kind: str, workdir: Path, rng: np.random.Generator) -> str | None:
     """Damages a random file of the newest checkpoint of a random run; returns its path, None where there is none."""
-    run = rng.choice(runs(workdir))
-    steps = sorted((path for path in (run / "checkpoints").glob("*") if path.name.isdigit()), key=lambda p: int(p.name))
+    steps = [path for path in (rng.choice(runs(workdir)) / "checkpoints").glob("*") if path.name.isdigit()]
     if not steps:
         return None
-    file = rng.choice(sorted(path for path in steps[-1].rglob("*") if path.is_file() and path.stat().st_size))
+    newest = max(steps, key=lambda path: int(path.name))
+    file = rng.choice(sorted(path for path in newest.rglob("*") if path.is_file() and path.stat().st_size))
     content = bytearray(file.read_bytes())
     if kind == "flipped bit":
         content[rng.integers(len(content))] ^= 1 << int(rng.integers(8))
@@ -140,125 +166,142 @@ def damage(kind: str, workdir: Path, rng: np.random.Generator) -> str | None:
 
 def runs(workdir: Path) -> list[Path]:
     """The directories of the runs in one."""
-    inner = sorted(path.parent for path in workdir.glob("seed*/config.json"))
-    return inner or [workdir]
+    return sorted(path.parent for path in workdir.glob("seed*/config.json")) or [workdir]
 
 
 def rows(run: Path) -> list:
     """What the log says but for the time, in an order of its own: scores may come late."""
-    with contextlib.suppress(FileNotFoundError), open(run / "progress.csv") as file:
-        found = csv.DictReader(file)
-        kept = [[(k, v) for k, v in row.items() if v and k != "steps_per_second"] for row in found]
-        return sorted(sorted(row) for row in kept)
-    return []
+    with open(run / "progress.csv") as file:
+        kept = [[(k, v) for k, v in row.items() if v and k != "steps_per_second"] for row in csv.DictReader(file)]
+    return sorted(sorted(row) for row in kept)
 
 
-def outcome(workdir: Path) -> dict:
+def read_outcome(workdir: Path) -> dict:
     """What must not depend on a fault, by what it is."""
     found: dict = {"state": [], "rows": [], "scores": []}
     for run in runs(workdir):
-        config = read_config(run)
-        sizes = json.loads((run / "sizes.json").read_text())
-        agent = AGENTS[config["agent"]]
-
-        def init(key, agent=agent, config=config, sizes=sizes):
-            return agent.init(argparse.Namespace(**config), key, sizes["observation_dim"], sizes["action_dim"])
-
+        config, sizes = argparse.Namespace(**read_config(run)), json.loads((run / "sizes.json").read_text())
+        like = jax.eval_shape(lambda key, c=config, s=sizes: AGENTS[c.agent].init(c, key, **s), jax.random.key(0))
         with Checkpointer(run / "checkpoints", read_only=True) as checkpoints:
-            state, _ = checkpoints.restore(jax.eval_shape(init, jax.random.key(0)))
+            state, _ = checkpoints.restore(like)
         found["state"] += [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state)]
         found["rows"].append(rows(run))
         found["scores"].append(json.loads((run / "results.json").read_text())["scores"])
     return found
 
 
+def outcome(workdir: Path) -> dict:
+    """The same, read in a process of its own: one that has begun to compute cannot be forked."""
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        return pool.apply(read_outcome, (workdir,))
+
+
 def wait_for_row(program: Program, workdir: Path, number: int) -> None:
-    """Waits until the first run's log has so many rows, or the process has ended."""
-    while program.running() and len(rows(runs(workdir)[0])) < number:
-        time.sleep(0.003)
+    """Waits until the first run's log has so many rows (0: until there is a run), or the process has ended."""
+    while program.running():
+        file = runs(workdir)[0] / ("progress.csv" if number else "config.json")
+        with contextlib.suppress(FileNotFoundError):
+            if file.read_bytes().count(b"\n") > number:  # the head is a line, too
+                return
+        time.sleep(0.01)
 
 
-def go_on(workdir: Path, settings: dict, cache: Path) -> tuple[int, str]:
-    """Continues to the end as the program says it should be; returns the last exit status and text."""
+def go_on(workdir: Path, settings: dict) -> End:
+    """Continues to the end, as the program says that it should be."""
     for _ in range(5):
-        program = Program(workdir, settings, cache)
-        status = program.finish()
+        end = Program(workdir, settings).finish()
         # All checkpoints are damaged, and the sentence says which directory to delete.
-        directory = re.search(r"the checkpoint at (\S+) cannot be read .*delete this directory", program.said)
-        if status == 0 or not directory:
+        directory = re.search(r"the checkpoint at (\S+) cannot be read .*delete this directory", end.said)
+        if end.status == 0 or not directory:
             break
         shutil.rmtree(directory[1])
-    return status, program.said
+    return end
 
 
-def try_one(kind: str, group: bool, folder: Path, wholes: dict, rng: np.random.Generator) -> dict:
+def try_one(kind: str, workdir: Path, settings: dict, whole: dict, rng: np.random.Generator) -> dict:
     """One fault: what happened, and what differs at the end."""
-    workdir, cache = folder / "run", folder / "cache"
-    shutil.rmtree(workdir, ignore_errors=True)
-    settings, whole = wholes[group]
-    row, delay = int(rng.integers(len(whole["rows"][0]))), rng.uniform(0, DELAY)
-    program = Program(workdir, settings, cache, terminal=kind == "closed terminal")
+    row = int(rng.integers(len(whole["rows"][0])))
+    delay = float(rng.uniform(0, DELAY if row else BEFORE))
+    program = Program(workdir, settings, terminal=kind == "closed terminal")
     wait_for_row(program, workdir, row)
     time.sleep(delay)
     late = not program.running()
     if not late:
-        inject(kind, program)
-    status = program.finish()
+        inject(kind, program, float(rng.uniform(0, DELAY)))
+    end = last = program.finish()
     broken = damage(kind, workdir, rng) if kind in ("flipped bit", "truncated file") else None
-    last, said = go_on(workdir, settings, cache)
-    found = {"kind": kind, "group": group, "row": row, "delay_ms": round(1e3 * delay), "status": status}
-    found |= {"late": late, "file": broken, "went_back": "Going back" in said}
-    if last:
-        return found | {"differs": [f"ends with {last}: {said[-500:]}"]}
-    end = outcome(workdir)
-    expected = late or status in (FAULTS[kind], 0)
+    if end.status or broken:
+        last = go_on(workdir, settings)
+    expected = end.status == 0 or end.status in FAULTS[kind]
     # Threads of the library that writes checkpoints may have said more before.
-    sentence = kind != "full disk" or status == 0 or program.said.splitlines()[-1].startswith("Error: ")
-    return found | {
-        "unexpected": not expected or not sentence,
-        "said": "" if expected and sentence else program.said[-500:],
-        "differs": [name for name in whole if whole[name] != end[name]],
+    expected &= kind != "full disk" or end.status == 0 or end.said.splitlines()[-1].startswith("Error: ")
+    found = outcome(workdir) if last.status == 0 else {}
+    return {
+        "row": row,
+        "delay_ms": round(1e3 * delay),
+        "late": late,
+        "status": end.status,
+        "unexpected": "" if expected else end.said[-2000:] or "silent",
+        "file": broken,
+        "went_back": "Going back" in last.said,
+        "last": "" if last.status == 0 else f"{last.status}: {last.said[-2000:]}",
+        "differs": [name for name in whole if whole[name] != found.get(name)],
+        "seconds": round(end.seconds + (last.seconds if last is not end else 0), 1),
     }
+
+
+def table(found: list[dict]) -> str:
+    """Counts by kind, as Markdown."""
+    columns = ("faults", "groups", "too late", "went back", "unexpected end", "differ")
+    lines = ["| fault | " + " | ".join(columns) + " |", "| --- " * (len(columns) + 1) + "|"]
+    for kind in [*FAULTS, "all"]:
+        of_kind = [one for one in found if kind in ("all", one["kind"])]
+        names = ("kind", "group", "late", "went_back", "unexpected", "differs")
+        lines.append(f"| {kind} | " + " | ".join(str(sum(bool(one[name]) for one in of_kind)) for name in names) + " |")
+    statuses = Counter(one["status"] for one in found)
+    seconds = np.mean([one["seconds"] for one in found]) if found else 0
+    ends = ", ".join(f"{status} ({count})" for status, count in sorted(statuses.items()))
+    return "\n".join([*lines, f"Exit statuses after the fault: {ends}. {seconds:.1f} s of processor time a fault."])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[1])
-    parser.add_argument("folder", type=Path, help="new; what it holds at the end may be deleted")
-    parser.add_argument("--faults", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=0, help="of kinds, places and moments")
+    parser.add_argument("folder", type=Path, help="new or an earlier one's; may be deleted in the end")
+    parser.add_argument("--faults", type=int, default=110, help="how many, with those of before")
+    parser.add_argument("--seed", type=int, default=0, help="of places and moments")
     parser.add_argument("--seconds", type=float, default=0, help="begin no fault after so many; 0: do all")
     options = parser.parse_args()
-    folder = options.folder.resolve()
-    folder.mkdir(parents=True)
-    wholes, began = {}, time.monotonic()
+    folder, began = options.folder.resolve(), time.monotonic()
+    folder.mkdir(parents=True, exist_ok=True)
+    plotting.curves = PointMass.draw = lambda *_: None
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+
+    wholes = []
     for group in (False, True):
-        settings = SETTINGS | ({"seeds": "(0,1)"} if group else {})
-        status, said = go_on(folder / f"whole{group:d}", settings, folder / "cache")
-        if status:
-            sys.exit(f"The unbroken run ends with {status}: {said}")
-        wholes[group] = settings, outcome(folder / f"whole{group:d}")
-    kinds = [kind for kind in FAULTS if kind != "full disk" or hasattr(resource, "prlimit")]
-    table: dict[str, Counter] = {kind: Counter() for kind in kinds}
-    for number in range(options.faults):
+        settings = SETTINGS | {"compilation_cache": folder / "cache"} | ({"seeds": "(0,1)"} if group else {})
+        end = go_on(folder / f"whole{group:d}", settings)
+        if end.status:
+            sys.exit(f"The unbroken run ends with {end.status}: {end.said}")
+        wholes.append((settings, outcome(folder / f"whole{group:d}")))
+
+    record, workdir = folder / f"seed{options.seed}.jsonl", folder / "run"
+    found = [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
+    for number in range(len(found), options.faults):
         if options.seconds and time.monotonic() - began > options.seconds:
             break
         rng = np.random.default_rng((options.seed, number))
-        kind = kinds[number % len(kinds)]
-        found = try_one(kind, rng.random() < GROUP_SHARE, folder, wholes, rng)
-        print(json.dumps({"fault": number} | found), flush=True)
-        counts = {"faults": 1, "groups": found["group"], "too late": found["late"], "went back": found["went_back"]}
-        table[kind].update(
-            counts | {"unexpected end": found.get("unexpected", False), "differ": bool(found["differs"])}
-        )
-        if found["differs"]:
-            shutil.copytree(folder / "run", folder / f"differs{number}", dirs_exist_ok=True)
-    columns = ("faults", "groups", "too late", "went back", "unexpected end", "differ")
-    print("| fault | " + " | ".join(columns) + " |\n| --- " + "| --- " * len(columns) + "|")
-    for kind, counts in table.items():
-        print(f"| {kind} | " + " | ".join(str(counts[name]) for name in columns) + " |")
-    total = sum(table.values(), Counter())
-    print(f"{total['differ']} of {total['faults']} differ from the unbroken run.")
-    sys.exit(total["differ"] > 0)
+        kind, group = list(FAULTS)[number % len(FAULTS)], bool(rng.random() < GROUP_SHARE)
+        shutil.rmtree(workdir, ignore_errors=True)
+        one = {"fault": number, "kind": kind, "group": group} | try_one(kind, workdir, *wholes[group], rng)
+        found.append(one)
+        with open(record, "a") as file:
+            file.write(json.dumps(one) + "\n")
+        print(json.dumps(one), flush=True)
+        if one["differs"] or one["unexpected"]:
+            shutil.copytree(workdir, folder / f"seed{options.seed}-{number}", dirs_exist_ok=True)
+    print(table(found))
+    sys.exit(any(one["differs"] or one["unexpected"] for one in found))
 
 
 if __name__ == "__main__":

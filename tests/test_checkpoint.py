@@ -278,6 +278,24 @@ def test_a_disk_without_room_is_found_before_anything_is_written(tmp_path, monke
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "3"]
 
 
+def test_a_limit_on_what_may_be_written_is_found_before_anything_is(tmp_path):
+    """As a used-up quota is, which the room left on the disk does not show."""
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Checkpointer(tmp_path) as checkpointer:
+        checkpointer.save(1, {"a": jnp.zeros(100)})
+        checkpointer.wait()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (399, limits[1]))
+        try:
+            with pytest.raises(UserError, match="larger than is allowed.*last complete checkpoint is at step 1"):
+                checkpointer.save(2, {"a": jnp.zeros(100)})
+            assert [path.name for path in tmp_path.iterdir()] == ["1"]
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        checkpointer.save(3, {"a": jnp.zeros(100)})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "3"]
+
+
 def test_a_changed_number_or_record_is_found_by_its_checksum(tmp_path, monkeypatch):
     state = {"x": jnp.arange(5.0), "half": jnp.ones(3, jnp.bfloat16), "n": jnp.int32(1)}
     with Checkpointer(tmp_path) as checkpointer:
