@@ -25,6 +25,7 @@ import sys
 import termios
 import time
 from collections import Counter
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -176,7 +177,7 @@ def rows(run: Path) -> list:
     return sorted(sorted(row) for row in kept)
 
 
-def read_outcome(workdir: Path) -> dict:
+def outcome(workdir: Path) -> dict:
     """What must not depend on a fault, by what it is."""
     found: dict = {"state": [], "rows": [], "scores": []}
     for run in runs(workdir):
@@ -190,10 +191,17 @@ def read_outcome(workdir: Path) -> dict:
     return found
 
 
-def outcome(workdir: Path) -> dict:
-    """The same, read in a process of its own: one that has begun to compute cannot be forked."""
-    with multiprocessing.get_context("fork").Pool(1) as pool:
-        return pool.apply(read_outcome, (workdir,))
+def reader() -> Connection:
+    """Starts a process that answers a directory with its outcome: what has begun to compute cannot be forked."""
+    here, there = multiprocessing.Pipe()
+    if not os.fork():
+        here.close()
+        with contextlib.suppress(EOFError):
+            while True:
+                there.send(outcome(there.recv()))
+        os._exit(0)
+    there.close()
+    return here
 
 
 def wait_for_row(program: Program, workdir: Path, number: int) -> None:
@@ -218,9 +226,9 @@ def go_on(workdir: Path, settings: dict) -> End:
     return end
 
 
-def try_one(kind: str, workdir: Path, settings: dict, whole: dict, rng: np.random.Generator) -> dict:
-    """One fault: what happened, and what differs at the end."""
-    row = int(rng.integers(len(whole["rows"][0])))
+def try_one(kind: str, workdir: Path, settings: dict, lines: int, rng: np.random.Generator) -> dict:
+    """One fault at one of the log's `lines`, continued to the end: what happened."""
+    row = int(rng.integers(lines))
     delay = float(rng.uniform(0, DELAY if row else BEFORE))
     program = Program(workdir, settings, terminal=kind == "closed terminal")
     wait_for_row(program, workdir, row)
@@ -233,9 +241,8 @@ def try_one(kind: str, workdir: Path, settings: dict, whole: dict, rng: np.rando
     if end.status or broken:
         last = go_on(workdir, settings)
     expected = end.status == 0 or end.status in FAULTS[kind]
-    # Threads of the library that writes checkpoints may have said more before.
-    expected &= kind != "full disk" or end.status == 0 or end.said.splitlines()[-1].startswith("Error: ")
-    found = outcome(workdir) if last.status == 0 else {}
+    # Threads of the library that writes checkpoints may say more around it, where they are the first to see it.
+    expected &= kind != "full disk" or end.status == 0 or "\nError: " in f"\n{end.said}"
     return {
         "row": row,
         "delay_ms": round(1e3 * delay),
@@ -245,7 +252,6 @@ def try_one(kind: str, workdir: Path, settings: dict, whole: dict, rng: np.rando
         "file": broken,
         "went_back": "Going back" in last.said,
         "last": "" if last.status == 0 else f"{last.status}: {last.said[-2000:]}",
-        "differs": [name for name in whole if whole[name] != found.get(name)],
         "seconds": round(end.seconds + (last.seconds if last is not end else 0), 1),
     }
 
@@ -277,13 +283,14 @@ def main() -> None:
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
-    wholes = []
+    reading, wholes = reader(), []
     for group in (False, True):
+        workdir = folder / f"whole{group:d}"
         settings = SETTINGS | {"compilation_cache": folder / "cache"} | ({"seeds": "(0,1)"} if group else {})
-        end = go_on(folder / f"whole{group:d}", settings)
-        if end.status:
+        if not (workdir / "results.json").exists() and (end := go_on(workdir, settings)).status:
             sys.exit(f"The unbroken run ends with {end.status}: {end.said}")
-        wholes.append((settings, outcome(folder / f"whole{group:d}")))
+        reading.send(workdir)
+        wholes.append((settings, reading.recv()))
 
     record, workdir = folder / f"seed{options.seed}.jsonl", folder / "run"
     found = [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
@@ -293,7 +300,14 @@ def main() -> None:
         rng = np.random.default_rng((options.seed, number))
         kind, group = list(FAULTS)[number % len(FAULTS)], bool(rng.random() < GROUP_SHARE)
         shutil.rmtree(workdir, ignore_errors=True)
-        one = {"fault": number, "kind": kind, "group": group} | try_one(kind, workdir, *wholes[group], rng)
+        settings, whole = wholes[group]
+        one = {"fault": number, "kind": kind, "group": group}
+        one |= try_one(kind, workdir, settings, len(whole["rows"][0]), rng)
+        if one["last"]:
+            one["differs"] = ["end"]
+        else:
+            reading.send(workdir)
+            one["differs"] = [name for name, value in reading.recv().items() if value != whole[name]]
         found.append(one)
         with open(record, "a") as file:
             file.write(json.dumps(one) + "\n")
