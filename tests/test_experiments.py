@@ -1,5 +1,6 @@
 """Suites of runs: the tables' commands, what counts as finished, stops and failures."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from runs import SIZES
 
 from bdpo_jax import training
 from bdpo_jax.errors import Stopped, UserError
-from bdpo_jax.experiments import Runs, Script, main, plan
+from bdpo_jax.experiments import Runs, Script, command, main, plan
 from bdpo_jax.experiments.runner import Runner
 from configs.experiments import EXPERIMENTS
 
@@ -93,6 +94,18 @@ def test_a_signal_ends_the_command_and_the_list(tmp_path):
     with Runner() as runner, pytest.raises(Stopped) as stopped:
         runner.run(found, ["", ""])
     assert stopped.value.code == 143 and (tmp_path / "ran").read_text() == "one "
+
+
+def test_a_reader_that_is_gone_ends_nothing(tmp_path, monkeypatch):
+    """As after `| head`, or where a terminal was closed under `nohup`."""
+    found = scripts(tmp_path, one="print('said', file=sys.stderr)", two="sys.exit('Error: no.')", three="")
+    reader, end = os.pipe()
+    os.close(reader)
+    with open(end, "w") as gone, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", gone)
+        patch.setattr(sys, "stderr", gone)
+        status = command.run(found, range(3), tmp_path)
+    assert status == 1 and (tmp_path / "ran").read_text() == "one two three "
 
 
 def test_the_exit_status_and_the_sentences(tmp_path, monkeypatch, capsys):

@@ -15,7 +15,7 @@ from bdpo_jax.data.dataset import unknown_name
 from bdpo_jax.errors import Stopped, UserError
 from bdpo_jax.experiments import plan
 from bdpo_jax.experiments.plan import Item
-from bdpo_jax.experiments.runner import Runner
+from bdpo_jax.experiments.runner import Runner, tell
 
 SIZES = ("full", "laptop")
 
@@ -54,17 +54,16 @@ def run(items: list[Item], numbers: Sequence[int], out: Path) -> int:
         with Runner() as runner:
             failed = runner.run(chosen, [f"[{number} of 0-{len(items) - 1}]" for number in numbers])
     except Stopped as stop:
-        print(f"Stopped by {stop}; to go on: run the same command again.", file=sys.stderr)
+        tell(f"Stopped by {stop}; to go on: run the same command again.", error=True)
         return stop.code
     for item in chosen:
         if item not in failed:
-            print(f"{item.path.name}: {plan.outcome(item)}")
+            tell(f"{item.path.name}: {plan.outcome(item)}")
     scored = [item.path for item in items if item.config is not None and item not in failed]
     if scored and len(numbers) == len(items):
-        print(compare.write(scored, out))
-        print(f"Tables and pictures: {out}")
+        tell(f"{compare.write(scored, out)}\nTables and pictures: {out}")
     for item, problem in failed.items():
-        print(f"Error: {item.path}: {problem}", file=sys.stderr)
+        tell(f"Error: {item.path}: {problem}", error=True)
     return 1 if failed else 0
 
 

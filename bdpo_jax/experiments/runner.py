@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
+from bdpo_jax.devices import courtesy
 from bdpo_jax.errors import Stopped
 from bdpo_jax.experiments.plan import DONE, Item
 from bdpo_jax.workdir import write_json
@@ -14,6 +15,13 @@ from bdpo_jax.workdir import write_json
 SIGNALS = [signal.SIGTERM, signal.SIGINT]
 if hasattr(signal, "SIGHUP"):  # the terminal has gone; the command, in a session of its own, would go on
     SIGNALS.append(signal.SIGHUP)
+
+
+def tell(text: str, error: bool = False) -> None:
+    """Prints; a reader that is gone is no error."""
+    stream = sys.stderr if error else sys.stdout
+    with courtesy(stream):
+        print(text, file=stream, flush=True)
 
 
 class Runner:
@@ -40,14 +48,14 @@ class Runner:
         for item, label in zip(items, labels, strict=True):
             self._check()
             if item.finished():
-                print(f"{label} {item.path}: finished before", flush=True)
+                tell(f"{label} {item.path}: finished before")
                 continue
-            print(f"{label} {item}", flush=True)
+            tell(f"{label} {item}")
             problem = self._run(item)
             self._check()
             if problem:
                 failed[item] = problem
-                print(f"{label} {item.path}: {problem}", file=sys.stderr, flush=True)
+                tell(f"{label} {item.path}: {problem}", error=True)
         return failed
 
     def _run(self, item: Item) -> str | None:
@@ -58,8 +66,9 @@ class Runner:
             self._pass_on(self._received)
         tail = b""
         while part := os.read(self._process.stderr.fileno(), 65536):
-            sys.stderr.buffer.write(part)
-            sys.stderr.buffer.flush()
+            with courtesy(sys.stderr):
+                sys.stderr.buffer.write(part)
+                sys.stderr.buffer.flush()
             tail = (tail + part)[-10_000:]
         self._process.stderr.close()
         code = self._process.wait()
