@@ -27,7 +27,6 @@ import time
 from collections import Counter
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -42,7 +41,6 @@ from bdpo_jax.checkpoint import Checkpointer  # noqa: E402
 from bdpo_jax.tasks.pointmass import PointMass  # noqa: E402
 from bdpo_jax.workdir import read_config  # noqa: E402
 
-SIGNALS = {name: getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGKILL")}
 # What a fault is, and the exit statuses that it may end with; 0, too, where the run came to its end before.
 FAULTS = {
     "SIGKILL": {-9},
@@ -59,39 +57,24 @@ FAULTS = {
 }
 GROUP_SHARE = 1 / 3
 DELAY, BEFORE = 0.1, 3.0  # seconds, after a row and before the first
-SETTINGS = {
-    "actor_widths": "(8,)",
-    "value_widths": "(8,)",
-    "ensemble_size": 2,
-    "actor_samples": 2,
-    "diffusion_steps": 3,
-    "greedy_candidates": 2,
-    "value_warmup_steps": 0,
-    "pretrain_steps": 20,
-    "train_steps": 100,
-    "dataset_size": 20,
-    "batch_size": 16,
-    "log_every": 5,
-    "checkpoint_every": 10,
-    "evaluate_every": 20,
-    "eval_episodes": 1,
-}
-
-
-class End(NamedTuple):
-    """How a process ended: exit status (a signal's number below zero), what it said, seconds of processor time."""
-
-    status: int
-    said: str
-    seconds: float
+SETTINGS = """
+    actor_widths=(8,) value_widths=(8,) ensemble_size=2 actor_samples=2 diffusion_steps=3 greedy_candidates=2
+    value_warmup_steps=0 pretrain_steps=20 train_steps=100 dataset_size=20 batch_size=16 log_every=5 checkpoint_every=10
+    evaluate_every=20 eval_episodes=1
+"""
 
 
 class Program:
-    """The program in a process, a session of its own, with a pipe or a terminal to this one."""
+    """The program in a process, a session of its own, with a pipe or a terminal to this one.
 
-    def __init__(self, workdir: Path, settings: dict, terminal: bool = False):
-        arguments = {"config": ROOT / "configs/pointmass.py", "workdir": workdir}
-        arguments |= {f"config.{name}": value for name, value in settings.items()}
+    Attributes:
+      pid: of the process.
+      said: what has been read from it.
+      status: None while it runs, then its exit status, a signal's number below zero.
+      seconds: of processor time, once it has ended.
+    """
+
+    def __init__(self, workdir: Path, settings: list[str], terminal: bool = False):
         self._reader, end = os.openpty() if terminal else os.pipe()
         sys.stdout.flush()
         self.pid = os.fork()
@@ -101,38 +84,39 @@ class Program:
                 fcntl.ioctl(end, termios.TIOCSCTTY, 0)
             for number in (1, 2):
                 os.dup2(end, number)
-            os.closerange(3, max(self._reader, end) + 1)
+            os.close(self._reader)  # a pipe is closed only when nobody holds its end
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # a shell's background has some ignored
                 signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-            sys.argv = ["launch.py", *(f"--{name}={value}" for name, value in arguments.items())]
+            sys.argv = ["launch.py", f"--config={ROOT}/configs/pointmass.py", f"--workdir={workdir}"]
+            sys.argv += [f"--config.{setting}" for setting in settings]
             launch.app.run(launch.main, flags_parser=launch.parse)
         os.close(end)
         os.set_blocking(self._reader, False)
-        self._said, self._open, self._ended = b"", True, None
+        self.said, self.status, self.seconds = "", None, 0.0
 
     def running(self) -> bool:
         """Reads what was said; whether the process has not ended."""
-        if self._ended is None:
+        if self.status is None:
             pid, status, used = os.wait4(self.pid, os.WNOHANG)
             if pid:
-                self._ended = os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime
-        with contextlib.suppress(BlockingIOError, OSError):  # nothing there; a terminal without a process
-            while self._open and (part := os.read(self._reader, 65536)):
-                self._said += part
-        return self._ended is None
+                self.status, self.seconds = os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime
+        with contextlib.suppress(OSError):  # nothing there; a terminal without a process; hung up
+            while part := os.read(self._reader, 65536):
+                self.said += part.decode(errors="replace")
+        return self.status is None
 
     def hang_up(self) -> None:
         """Closes the reader's end."""
-        if self._open:
+        if self._reader >= 0:
             os.close(self._reader)
-        self._open = False
+        self._reader = -1
 
-    def finish(self) -> End:
-        """Waits for the end."""
+    def wait(self) -> "Program":
+        """Returns when the process has ended."""
         while self.running():
             time.sleep(0.01)
         self.hang_up()
-        return End(self._ended[0], self._said.decode(errors="replace"), self._ended[1])
+        return self
 
 
 def inject(kind: str, program: Program, delay: float) -> None:
@@ -142,11 +126,12 @@ def inject(kind: str, program: Program, delay: float) -> None:
     elif kind == "full disk":
         resource.prlimit(program.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
     else:
-        names = kind.split() if kind.startswith("SIG") else ["SIGKILL"]
-        for i, name in enumerate(names):
-            time.sleep(delay if i else 0)
+        first, *second = kind.split() if kind.startswith("SIG") else ["SIGKILL"]
+        os.kill(program.pid, signal.Signals[first])
+        for name in second:
+            time.sleep(delay)
             if program.running():
-                os.kill(program.pid, SIGNALS[name])
+                os.kill(program.pid, signal.Signals[name])
 
 
 def damage(kind: str, workdir: Path, rng: np.random.Generator) -> str | None:
@@ -214,19 +199,19 @@ def wait_for_row(program: Program, workdir: Path, number: int) -> None:
         time.sleep(0.01)
 
 
-def go_on(workdir: Path, settings: dict) -> End:
+def go_on(workdir: Path, settings: list[str]) -> Program:
     """Continues to the end, as the program says that it should be."""
     for _ in range(5):
-        end = Program(workdir, settings).finish()
+        program = Program(workdir, settings).wait()
         # All checkpoints are damaged, and the sentence says which directory to delete.
-        directory = re.search(r"the checkpoint at (\S+) cannot be read .*delete this directory", end.said)
-        if end.status == 0 or not directory:
+        directory = re.search(r"the checkpoint at (\S+) cannot be read .*delete this directory", program.said)
+        if program.status == 0 or not directory:
             break
         shutil.rmtree(directory[1])
-    return end
+    return program
 
 
-def try_one(kind: str, workdir: Path, settings: dict, lines: int, rng: np.random.Generator) -> dict:
+def try_one(kind: str, workdir: Path, settings: list[str], lines: int, rng: np.random.Generator) -> dict:
     """One fault at one of the log's `lines`, continued to the end: what happened."""
     row = int(rng.integers(lines))
     delay = float(rng.uniform(0, DELAY if row else BEFORE))
@@ -236,34 +221,33 @@ def try_one(kind: str, workdir: Path, settings: dict, lines: int, rng: np.random
     late = not program.running()
     if not late:
         inject(kind, program, float(rng.uniform(0, DELAY)))
-    end = last = program.finish()
+    program.wait()
     broken = damage(kind, workdir, rng) if kind in ("flipped bit", "truncated file") else None
-    if end.status or broken:
-        last = go_on(workdir, settings)
-    expected = end.status == 0 or end.status in FAULTS[kind]
+    last = go_on(workdir, settings) if program.status or broken else program
     # Threads of the library that writes checkpoints may say more around it, where they are the first to see it.
-    expected &= kind != "full disk" or end.status == 0 or "\nError: " in f"\n{end.said}"
+    sentence = kind != "full disk" or "\nError: " in f"\n{program.said}"
     return {
         "row": row,
         "delay_ms": round(1e3 * delay),
         "late": late,
-        "status": end.status,
-        "unexpected": "" if expected else end.said[-2000:] or "silent",
+        "status": program.status,
+        "unexpected": program.status != 0 and not (program.status in FAULTS[kind] and sentence),
+        "said": program.said[-2000:],
         "file": broken,
         "went_back": "Going back" in last.said,
         "last": "" if last.status == 0 else f"{last.status}: {last.said[-2000:]}",
-        "seconds": round(end.seconds + (last.seconds if last is not end else 0), 1),
+        "seconds": round(program.seconds + (last.seconds if last is not program else 0), 1),
     }
 
 
 def table(found: list[dict]) -> str:
     """Counts by kind, as Markdown."""
-    columns = ("faults", "groups", "too late", "went back", "unexpected end", "differ")
+    columns = {"faults": "kind", "groups": "group", "too late": "late", "went back": "went_back"}
+    columns |= {"unexpected end": "unexpected", "differ": "differs"}
     lines = ["| fault | " + " | ".join(columns) + " |", "| --- " * (len(columns) + 1) + "|"]
     for kind in [*FAULTS, "all"]:
-        of_kind = [one for one in found if kind in ("all", one["kind"])]
-        names = ("kind", "group", "late", "went_back", "unexpected", "differs")
-        lines.append(f"| {kind} | " + " | ".join(str(sum(bool(one[name]) for one in of_kind)) for name in names) + " |")
+        counts = (sum(bool(one[key]) for one in found if kind in ("all", one["kind"])) for key in columns.values())
+        lines.append(f"| {kind} | " + " | ".join(map(str, counts)) + " |")
     statuses = Counter(one["status"] for one in found)
     seconds = np.mean([one["seconds"] for one in found]) if found else 0
     ends = ", ".join(f"{status} ({count})" for status, count in sorted(statuses.items()))
@@ -286,9 +270,9 @@ def main() -> None:
     reading, wholes = reader(), []
     for group in (False, True):
         workdir = folder / f"whole{group:d}"
-        settings = SETTINGS | {"compilation_cache": folder / "cache"} | ({"seeds": "(0,1)"} if group else {})
-        if not (workdir / "results.json").exists() and (end := go_on(workdir, settings)).status:
-            sys.exit(f"The unbroken run ends with {end.status}: {end.said}")
+        settings = [*SETTINGS.split(), f"compilation_cache={folder}/cache", *(["seeds=(0,1)"] if group else [])]
+        if not (workdir / "results.json").exists() and (whole := go_on(workdir, settings)).status:
+            sys.exit(f"The unbroken run ends with {whole.status}: {whole.said}")
         reading.send(workdir)
         wholes.append((settings, reading.recv()))
 

@@ -4,13 +4,14 @@ import json
 from types import SimpleNamespace
 
 import jax
+import numpy as np
 import pytest
 from helpers import config, make_batch, random_state
 
 from bdpo_jax import networks
 from bdpo_jax.agents import bdpo
 from bdpo_jax.settings import read
-from benchmarks import evaluation, runtime, scaling, step, work
+from benchmarks import evaluation, faults, runtime, scaling, step, work
 
 
 def xla_flops(function, *arguments):
@@ -123,3 +124,19 @@ def test_a_part_alone_leaves_the_others_as_they_were():
 
 def differ(left, right):
     return any(bool((a != b).any()) for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True))
+
+
+@pytest.mark.parametrize("kind", ["flipped bit", "truncated file"])
+def test_a_fault_damages_one_file_of_the_newest_checkpoint(tmp_path, kind):
+    content = bytes(range(200))
+    for name in ("20/a", "100/a", "100/b"):
+        (tmp_path / "checkpoints" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "checkpoints" / name).write_bytes(content)
+    damaged = faults.damage(kind, tmp_path, np.random.default_rng(0))
+    files = {str(path.relative_to(tmp_path)): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert [name for name, found in files.items() if found != content] == [damaged]
+    assert damaged.startswith("checkpoints/100/")
+    if kind == "truncated file":
+        assert content.startswith(files[damaged])
+    else:
+        assert sum((a ^ b).bit_count() for a, b in zip(content, files[damaged], strict=True)) == 1
