@@ -76,3 +76,9 @@ def test_distances_are_best_when_least_and_samples_stand_beside_the_truth(tmp_pa
 def test_a_directory_without_runs_is_named(tmp_path, capsys):
     with pytest.raises(SystemExit, match="holds no run"):
         compare.main([str(tmp_path)])
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(group):
+    (group / "file").touch()
+    with pytest.raises(SystemExit, match="^Error: a part of the path is a file while writing .*pointmass.csv"):
+        compare.main([str(group), f"--out={group / 'file' / 'tables'}"])
