@@ -1,6 +1,7 @@
 """python launch.py --config=configs/FILE.py:TASK,ALGORITHM,VARIANT --workdir=runs/NAME --config.KEY=VALUE"""
 
 import re
+import signal
 import sys
 import traceback
 
@@ -56,10 +57,14 @@ def main(argv):
     except Stopped as stop:
         devices.say(f"Stopped by {stop}; everything is saved. To go on: run the same command again.", file=sys.stderr)
         return stop.code
-    except BaseException:
+    except BaseException as error:
         if joined:
             devices.leave(traceback.format_exc())
-        raise
+        if not isinstance(error, KeyboardInterrupt):
+            raise
+        again = "To go on from the last checkpoint: run the same command again."
+        devices.say(f"Interrupted; what was done since the last checkpoint is lost. {again}", file=sys.stderr)
+        return 128 + signal.SIGINT
     devices.say(f"{results['summary']}\nResults: {workdir}/results.json")
     if results["picture"]:
         devices.say(f"Picture: {results['picture']}")

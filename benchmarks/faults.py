@@ -47,7 +47,7 @@ FAULTS = {
     "SIGTERM": {128 + 15},
     "SIGINT": {128 + 2},
     "SIGHUP": {128 + 1},
-    "SIGINT SIGINT": {128 + 2, -2},
+    "SIGINT SIGINT": {128 + 2, -2},  # the second may come while the interpreter ends
     "SIGTERM SIGKILL": {128 + 15, -9},
     "closed terminal": {128 + 1},
     "closed pipe": {0},

@@ -4,13 +4,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+import launch
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def launch(*arguments, **environment):
+def start(*arguments, **environment):
     command = [sys.executable, "launch.py", *map(str, arguments)]
     environment = {**os.environ, **environment}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
@@ -27,10 +30,25 @@ def launch(*arguments, **environment):
     ],
 )
 def test_a_mistake_is_one_sentence(tmp_path, arguments, sentence):
-    done = launch(f"--workdir={tmp_path / 'run'}", *arguments)
+    done = start(f"--workdir={tmp_path / 'run'}", *arguments)
     assert done.returncode == 1
     assert sentence in done.stderr and done.stderr.startswith("Error: ") and done.stderr.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_an_interrupt_is_one_sentence(monkeypatch, capsys):
+    """The second Ctrl-C, which does not wait until everything is saved."""
+    given = {"_CONFIG": None, "_SETTINGS": False, "_WORKDIR": "runs/x", "_DISTRIBUTED": False, "_COORDINATOR": None}
+    for name, value in given.items():
+        monkeypatch.setattr(launch, name, SimpleNamespace(value=value))
+
+    def interrupted(config, workdir):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(launch.training, "run", interrupted)
+    assert launch.main(["launch.py"]) == 130
+    said = capsys.readouterr().err
+    assert said.startswith("Interrupted; ") and "run the same command again" in said and said.count("\n") == 1
 
 
 def test_compiled_programs_are_kept_for_the_next_start(tmp_path):
@@ -44,15 +62,15 @@ def test_compiled_programs_are_kept_for_the_next_start(tmp_path):
     def kept():
         return {path.name for path in (tmp_path / "cache").glob("*advance*-cache")}
 
-    assert launch(f"--workdir={tmp_path / 'first'}", *settings, **every).returncode == 0
+    assert start(f"--workdir={tmp_path / 'first'}", *settings, **every).returncode == 0
     first = kept()
     assert first
-    assert launch(f"--workdir={tmp_path / 'second'}", *settings, **every).returncode == 0
+    assert start(f"--workdir={tmp_path / 'second'}", *settings, **every).returncode == 0
     assert kept() == first
 
 
 def test_every_setting_can_be_listed():
-    done = launch("--config=configs/pointmass.py:pointmass,iql", "--settings", "--config.expectile=0.8")
+    done = start("--config=configs/pointmass.py:pointmass,iql", "--settings", "--config.expectile=0.8")
     assert done.returncode == 0
     lines = {line.split()[0]: line for line in done.stdout.splitlines()}
     assert "0.8" in lines["expectile"] and "tau" in lines["expectile"]
@@ -73,12 +91,12 @@ def test_every_setting_can_be_listed():
     ],
 )
 def test_a_mistaken_setting_is_one_sentence(arguments, sentence):
-    done = launch(*arguments)
+    done = start(*arguments)
     assert done.returncode == 1
     assert sentence in done.stderr and done.stderr.startswith("Error: ") and done.stderr.count("\n") == 1
 
 
 def test_the_last_of_a_repeated_tuple_counts():
-    done = launch("--config.actor_widths=(32,32)", "--config.actor_widths=(16,)", "--settings")
+    done = start("--config.actor_widths=(32,32)", "--config.actor_widths=(16,)", "--settings")
     (line,) = (line for line in done.stdout.splitlines() if line.startswith("actor_widths "))
     assert line.split(None, 1)[1].startswith("(16,) ")
