@@ -55,7 +55,6 @@ FAULTS = {
     "flipped bit": {-9},
     "truncated file": {-9},
 }
-GROUP_SHARE = 1 / 3
 DELAY, BEFORE = 0.1, 3.0  # seconds, after a row and before the first
 SETTINGS = """
     actor_widths=(8,) value_widths=(8,) ensemble_size=2 actor_samples=2 diffusion_steps=3 greedy_candidates=2
@@ -282,7 +281,7 @@ def main() -> None:
         if options.seconds and time.monotonic() - began > options.seconds:
             break
         rng = np.random.default_rng((options.seed, number))
-        kind, group = list(FAULTS)[number % len(FAULTS)], bool(rng.random() < GROUP_SHARE)
+        kind, group = list(FAULTS)[number % len(FAULTS)], number // len(FAULTS) % 3 == 2  # a third of each kind
         shutil.rmtree(workdir, ignore_errors=True)
         settings, whole = wholes[group]
         one = {"fault": number, "kind": kind, "group": group}
