@@ -166,12 +166,14 @@ def draw_steps(steps: int, size: int, key: jax.Array, stratified: bool) -> tuple
 class Path(NamedTuple):
     """A reverse path: `actions [..., action_dim]` at n = 0, its summed penalty (10) `[...]`, and every `a^n`.
 
-    `kl` is 0 without a reference. `trajectory` is `[N + 1, ..., action_dim]`, indexed by n, or None.
+    `kl` is 0 without a reference. `trajectory` is `[N + 1, ..., action_dim]`, indexed by n, or None; `kls` likewise
+    `[N + 1, ...]`, the step's own penalty `l_n(a^n)`, 0 at n = 0.
     """
 
     actions: jax.Array
     kl: jax.Array
-    trajectory: jax.Array | None
+    trajectory: jax.Array | None = None
+    kls: jax.Array | None = None
 
 
 def sample(
@@ -214,8 +216,7 @@ def sample(
     def step(carry, n):
         noisy, penalty = carry
         predicted = predict(noisy, n)
-        if reference is not None:
-            penalty += kl(schedule, n, predicted, reference(noisy, n))
+        own = jnp.zeros(shape[:-1]) if reference is None else kl(schedule, n, predicted, reference(noisy, n))
         if solver == "ddim":
             new = ddim(schedule, noisy, n, predicted, clip)
         else:
@@ -224,10 +225,16 @@ def sample(
         if clip_steps is not None:
             new = jnp.clip(new, -clip_steps, clip_steps)
         new = new if hold is None else hold(new)
-        return (new, penalty), (new if trajectory else None)
+        return (new, penalty + own), ((new, own) if trajectory else None)
 
     carry = (prior, jnp.zeros(shape[:-1]))
     (actions, penalty), visited = jax.lax.scan(step, carry, jnp.arange(schedule.steps, 0, -1))
-    if trajectory:
-        visited = jnp.concatenate([prior[None], visited])[::-1]
-    return Path(actions, penalty, visited)
+    if not trajectory:
+        return Path(actions, penalty)
+    points, kls = visited
+    return Path(
+        actions,
+        penalty,
+        trajectory=jnp.concatenate([prior[None], points])[::-1],
+        kls=jnp.concatenate([kls, jnp.zeros_like(penalty)[None]])[::-1],
+    )

@@ -26,7 +26,7 @@ from bdpo_jax.agents.base import Metrics, Phase
 from bdpo_jax.agents.common import Model
 from bdpo_jax.agents.critics import aggregate, best_of, check_batch, q_values, regression, td_target, value_of_draws
 from bdpo_jax.agents.denoiser import Denoiser, cloning_loss, draw, draw_paths
-from bdpo_jax.agents.draws import Visited, noisy_actions, visit
+from bdpo_jax.agents.draws import Visited, noisy_actions, path_points, visit
 from bdpo_jax.agents.regularized import Budget, Critics, Hyper, Samples, read_hyper, start_actor
 from bdpo_jax.errors import UserError
 from bdpo_jax.settings import anything, choice, number, read
@@ -50,6 +50,9 @@ class Static(Denoiser, Critics, Samples):
     path_share: float = number(
         1.0, "share of rows that draw='path' takes from paths; the rest is data", least=0, most=1
     )
+    path_lambda: float = number(
+        0.0, "lambda of V's targets along those paths [ours]: 0 one step (14) .. 1 all that follows", least=0, most=1
+    )
 
     @property
     def q_network(self) -> Any:
@@ -66,6 +69,11 @@ def check(config: Any) -> None:
         raise UserError(
             f"config.batch_size is {config.batch_size}; it must be at least diffusion_steps "
             f"({config.diffusion_steps}) unless stratified=False."
+        )
+    if config.path_lambda and (config.draw != "path" or config.path_share < 1):
+        raise UserError(
+            f"config.path_lambda is {config.path_lambda}, but V is not trained on whole paths alone; "
+            "set draw='path' and path_share=1, or path_lambda=0."
         )
 
 
@@ -179,7 +187,8 @@ def q_target(state: State, batch: Batch, key: jax.Array) -> tuple[jax.Array, Met
     """
     static, hyper = state.static, state.hyper
     if static.one_step:
-        visited = visit(static, state.actor.ema, batch, key) if static.draw == "path" else None
+        reference = state.behavior.ema if static.path_lambda else None
+        visited = visit(static, state.actor.ema, batch, key, reference) if static.draw == "path" else None
         return batch.rewards, {}, visited
     observations = batch.next_observations[:, None]
 
@@ -201,7 +210,7 @@ def q_target(state: State, batch: Batch, key: jax.Array) -> tuple[jax.Array, Met
     target = td_target(batch, hyper.discount, value - hyper.eta * penalty)
     visited = None
     if path.trajectory is not None:
-        visited = Visited(batch.next_observations, path.trajectory[:, :, 0], batch.terminals)
+        visited = Visited(batch.next_observations, path.trajectory[:, :, 0], batch.terminals, path.kls[:, :, 0])
     return target, {"path_penalty": penalty.mean()}, visited
 
 
@@ -254,6 +263,31 @@ def v_target(state, observations, noisy, n, ones, key) -> tuple[jax.Array, jax.A
     return value - state.hyper.eta * penalty, penalty
 
 
+def path_returns(state: State, visited: Visited) -> jax.Array:
+    """Returns the value `[N + 1, paths]` of every point of a path by what follows on it.
+
+    `G_n = -eta l_n + (1 - lambda) lcb_k(Vbar_k(s, a^{n-1}, n-1)) + lambda G_{n-1}` and `G_0 = Vbar_0 = lcb_k(Qbar_k)`,
+    lambda being `path_lambda`: at 0 (14)'s target of one step, the path's own; at 1 all of the path, no bootstrapping.
+    """
+    static, hyper, decay = state.static, state.hyper, state.static.path_lambda
+    observations, actions = visited.observations, visited.actions
+    values = ensembles.apply_frozen(static.q_network, state.q.ema, observations, actions[0])[:, None]
+    if static.diffusion_steps > 1:
+        n = jnp.arange(1, static.diffusion_steps)[:, None]
+        inputs = (observations[None], actions[1:-1], n)
+        later = ensembles.apply_frozen(static.v_network, state.v.ema, *inputs)
+        values = jnp.concatenate([values, later], axis=1)
+    values = aggregate(values, static.aggregation, hyper.rho)
+
+    def back(following, step):
+        value, penalty = step
+        found = (1 - decay) * value + decay * following - hyper.eta * penalty
+        return found, found
+
+    _, returns = jax.lax.scan(back, values[0], (values, visited.kls[1:]))
+    return jnp.concatenate([values[:1], returns])
+
+
 def update_critics(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
     """One update of Q and V and their averages; moves `state.step`.
 
@@ -267,8 +301,13 @@ def update_critics(state: State, batch: Batch, key: jax.Array) -> tuple[State, M
     target, path_metrics, visited = q_target(state, batch, path_key)
     loss_q, q, q_gradients = regression(static.q_network, state.q.params, (batch.observations, batch.actions), target)
 
-    observations, noisy, n, weights, ones = noisy_actions(static, batch, row_key, visited)
-    v_targets, penalty = v_target(state, observations, noisy, n, ones, step_key)
+    if static.path_lambda:
+        points = path_points(static, visited, path_returns(state, visited), len(target), row_key)
+        observations, noisy, n, weights, v_targets = points
+        penalty = visited.kls[1:].mean()
+    else:
+        observations, noisy, n, weights, ones = noisy_actions(static, batch, row_key, visited)
+        v_targets, penalty = v_target(state, observations, noisy, n, ones, step_key)
     loss_v, v, v_gradients = regression(static.v_network, state.v.params, (observations, noisy, n), v_targets, weights)
 
     rates = (static.clip_norm, hyper.value_lr, hyper.ema_rate, hyper.value_decay_steps)

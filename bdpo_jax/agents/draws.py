@@ -21,14 +21,16 @@ class Visited(NamedTuple):
       observations: `[paths, observation_dim]`, where they were drawn.
       actions: `[N + 1, paths, action_dim]`, by diffusion step.
       missing: `[paths]`, 1 where there is no such observation (after a terminal).
+      kls: `[N + 1, paths]`, the penalties `l_n` on the way, or None.
     """
 
     observations: jax.Array
     actions: jax.Array
     missing: jax.Array
+    kls: jax.Array | None = None
 
 
-def visit(static: Any, params: Any, batch: Batch, key: jax.Array) -> Visited:
+def visit(static: Any, params: Any, batch: Batch, key: jax.Array, reference: Any = None) -> Visited:
     """Draws paths at some of the batch's observations, each to serve N / 2 rows: two evaluations a row whatever N.
 
     Args:
@@ -36,21 +38,49 @@ def visit(static: Any, params: Any, batch: Batch, key: jax.Array) -> Visited:
       params: of its noise predictor.
       batch: transitions; only observations are read.
       key: PRNG key.
+      reference: parameters of the behavior model, for the penalties; None: they are 0.
     """
     row_key, path_key = jax.random.split(key)
     size, action_dim = batch.actions.shape
     paths = min(size, -(-2 * size // static.diffusion_steps))
     observations = batch.observations[jax.random.permutation(row_key, size)[:paths]]
+
+    def predictor(params):
+        return lambda noisy, n: static.noise_predictor.apply(params, observations, noisy, n)
+
     path = diffusion.sample(
         static.schedule,
-        lambda noisy, n: static.noise_predictor.apply(params, observations, noisy, n),
+        predictor(params),
         path_key,
         (paths, action_dim),
         static.clip,
+        reference=None if reference is None else predictor(reference),
         trajectory=True,
     )
     assert path.trajectory is not None
-    return Visited(observations, path.trajectory, jnp.zeros(paths))
+    return Visited(observations, path.trajectory, jnp.zeros(paths), path.kls)
+
+
+def path_points(
+    static: Any, visited: Visited, values: jax.Array, size: int, key: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]:
+    """Draws `size` points of paths, n as in `noisy_actions`; which path gives which point is random.
+
+    Args:
+      static: with `diffusion_steps` and `stratified`.
+      visited: the paths.
+      values: of their points, `[N + 1, paths]`.
+      size: how many.
+      key: PRNG key.
+
+    Returns:
+      observations, `a^n`, n, weights (0 where the path is missing), the points' values; leading axis `size`.
+    """
+    row_key, n_key = jax.random.split(key)
+    path = jax.random.permutation(row_key, size) % len(visited.observations)
+    n, weights, _ = diffusion.draw_steps(static.diffusion_steps, size, n_key, static.stratified)
+    weights = weights * (1 - visited.missing[path])
+    return visited.observations[path], visited.actions[n, path], n, weights, values[n, path]
 
 
 def noisy_actions(

@@ -8,7 +8,7 @@ import numpy as np
 from helpers import make_batch
 
 from bdpo_jax import diffusion
-from bdpo_jax.agents.draws import Visited, noisy_actions, visit
+from bdpo_jax.agents.draws import Visited, noisy_actions, path_points, visit
 
 
 def test_stratified_rows_stay_whole_and_meet_every_n_alike():
@@ -58,6 +58,23 @@ def test_rows_that_take_a_point_of_a_path_take_their_own_at_their_own_step():
         assert (np.abs(noisy[~own]) < 10).all() and not own[row % 4 == 0].any()
         # Of 300 rows with a path, a binomial share: four standard errors of .5; all of them at 1.
         np.testing.assert_allclose(own[row % 4 != 0].mean(), share, atol=4 * np.sqrt(share * (1 - share) / 300))
+
+
+def test_points_of_paths_have_their_own_values_and_no_weight_where_the_path_is_missing():
+    size, steps = 10, 3
+    numbers = jnp.arange(4.0)
+    actions = numbers[None, :, None] + 10 * jnp.arange(steps + 1.0)[:, None, None]  # the path, and 10 n
+    visited = Visited(numbers[:, None], actions, jnp.array([0.0, 1.0, 0.0, 0.0]))
+    static = SimpleNamespace(diffusion_steps=steps, stratified=True)
+    points = path_points(static, visited, -actions[..., 0], size, jax.random.key(0))
+    observations, noisy, n, weights, values = (np.asarray(x) for x in points)
+    path = observations[:, 0]
+    np.testing.assert_array_equal(noisy[:, 0], path + 10 * n)
+    np.testing.assert_array_equal(values, -noisy[:, 0])
+    assert sorted(path) == [0, 0, 0, 1, 1, 1, 2, 2, 3, 3] and len(set(zip(path, n, strict=True))) > 4
+    # n = 1, 2, 3 have 4, 3, 3 of 10 places.
+    expected = np.array([10 / 3 / 4, 10 / 3 / 3, 10 / 3 / 3])[n - 1] * (path != 1)
+    np.testing.assert_allclose(weights, expected, rtol=1e-6)
 
 
 def test_a_path_has_the_moments_of_its_chain_and_not_of_noised_actions():

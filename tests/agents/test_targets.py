@@ -1,6 +1,7 @@
 """Targets on hand-made arrays, the stratified draw of n, and one-step tasks."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,8 @@ from helpers import break_params, config, exact_state, make_batch
 from bdpo_jax import diffusion
 from bdpo_jax.agents import bdpo
 from bdpo_jax.agents.critics import regression
-from bdpo_jax.agents.draws import noisy_actions
+from bdpo_jax.agents.draws import Visited, noisy_actions
+from bdpo_jax.errors import UserError
 
 
 def table_q(params, observations, actions):
@@ -118,6 +120,40 @@ def test_v_target_by_hand(monkeypatch, aggregation, value, ones):
     costs = state.static.schedule.kl_weights[n] * np.array([1, 1, 4, 9])
     np.testing.assert_allclose(penalty, costs, rtol=1e-6)
     np.testing.assert_allclose(target, [last, last, 10 + value, 20 + value] - 0.1 * costs, rtol=1e-5)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.5, 1.0])
+def test_values_along_paths_by_hand(decay):
+    """Two paths of two steps. Q of their ends, actions 1 and 2, by its LCB: 1.6 and -2.9; V at n = 1: 14 for both."""
+    settings = config(diffusion_steps=2, draw="path", path_lambda=decay, rho=0.4, eta=0.1)
+    state = exact_state(settings, 1, {"q": TABLE, "v": TABLE}, predict=shifted_noise, q=table_q, v=table_v)
+    state = break_params(state, "q", "v")
+    actions = jnp.array([[1.0, 2.0], [0.0, 0.0], [7.0, 7.0]])[..., None]  # at n = 1 action 0: 10 of both members
+    kls = jnp.array([[0.0, 0.0], [1.0, 2.0], [3.0, 4.0]])
+    found = bdpo.path_returns(state, Visited(jnp.zeros((2, 1)), actions, jnp.zeros(2), kls))
+    ends = np.array([2 - 0.4 * 1, -1.5 - 0.4 * 3.5])
+    first = ends - 0.1 * np.array([1, 2])
+    second = (1 - decay) * 10 + decay * first - 0.1 * np.array([3, 4])
+    np.testing.assert_allclose(found, [ends, first, second], rtol=1e-5)
+
+
+def test_without_bootstrapping_v_is_regressed_on_what_its_paths_gain():
+    """Where Q is 7 everywhere and a step costs a number, every path from n gains 7 less the penalties up to n."""
+    changes = {"draw": "path", "path_lambda": 1.0, "one_step": True, "eta": 0.1}
+    state = stratified_state(**changes)
+    costs = np.cumsum(np.float64(state.static.schedule.kl_weights[1:]) * np.array([1, 0.25, 4, 0.09, 0.49]))
+    offset = jnp.concatenate([jnp.zeros(1), jnp.asarray(7 - 0.1 * costs)])
+    params = {"offset": jnp.broadcast_to(offset, (2, 6)).astype(jnp.float32)}
+    state = state.replace(v=state.v.replace(params=params))
+    _, metrics = jax.jit(bdpo.update_critics)(state, make_batch(size=64, action_dim=1), jax.random.key(0))
+    assert metrics["v_loss"] < 1e-9  # V's own average is far away from these numbers, and is not asked
+    np.testing.assert_allclose(metrics["step_penalty"], costs[-1] / 5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("changes", [{"draw": "data"}, {"draw": "path", "path_share": 0.5}])
+def test_values_along_paths_need_paths_alone(changes):
+    with pytest.raises(UserError, match="path_lambda is 0.5.*set draw='path' and path_share=1"):
+        bdpo.check(SimpleNamespace(**config(path_lambda=0.5, **changes), batch_size=64))
 
 
 # The draw of n.
