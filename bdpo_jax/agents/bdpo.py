@@ -27,7 +27,7 @@ from bdpo_jax.agents.common import Model
 from bdpo_jax.agents.critics import aggregate, best_of, check_batch, q_values, regression, td_target, value_of_draws
 from bdpo_jax.agents.denoiser import Denoiser, cloning_loss, draw, draw_paths
 from bdpo_jax.agents.draws import Visited, noisy_actions, path_points, visit
-from bdpo_jax.agents.regularized import Budget, Critics, Hyper, Samples, read_hyper, start_actor
+from bdpo_jax.agents.regularized import Budget, Critics, Hyper, Samples, read_hyper, start_actor, value_phase
 from bdpo_jax.errors import UserError
 from bdpo_jax.settings import anything, choice, number, read
 from bdpo_jax.types import Batch
@@ -78,10 +78,11 @@ def check(config: Any) -> None:
 
 
 def phases(config: Any) -> tuple[Phase, ...]:
-    """Returns what Algorithm 1 does: lines 1 to 3, then 4 to 13."""
+    """Returns what Algorithm 1 does: lines 1 to 3, then 4 to 13; between them, where asked for, a start for Q."""
     final = ("policy", "behavior") if config.one_step else tuple(POLICIES)  # of a bandit, samples are what matters
     return (
         Phase("pretrain", config.pretrain_steps, pretrain_behavior, settle=start_actor, score=("behavior",)),
+        *value_phase(config),
         Phase(
             "train",
             config.train_steps,
@@ -310,7 +311,8 @@ def update_critics(state: State, batch: Batch, key: jax.Array) -> tuple[State, M
         v_targets, penalty = v_target(state, observations, noisy, n, ones, step_key)
     loss_v, v, v_gradients = regression(static.v_network, state.v.params, (observations, noisy, n), v_targets, weights)
 
-    rates = (static.clip_norm, hyper.value_lr, hyper.ema_rate, hyper.value_decay_steps)
+    value_lr = common.cosine_decay(hyper.value_lr, state.step, hyper.value_decay_steps)
+    rates = (static.clip_norm, value_lr, hyper.ema_rate)
     state = state.replace(
         step=state.step + 1,
         q=common.apply_gradients(state.q, q_gradients, *rates),

@@ -26,7 +26,7 @@ from bdpo_jax.agents import common
 from bdpo_jax.agents.base import Metrics, Phase
 from bdpo_jax.agents.common import Model
 from bdpo_jax.agents.critics import aggregate, best_of, check_batch, regression, td_target
-from bdpo_jax.agents.regularized import Critics, Hyper, read_hyper, start_actor
+from bdpo_jax.agents.regularized import Critics, Hyper, read_hyper, start_actor, value_phase
 from bdpo_jax.settings import number, read, widths
 from bdpo_jax.types import Batch
 
@@ -85,6 +85,7 @@ def phases(config: Any, prepare: Callable | None = None) -> tuple[Phase, ...]:
     """Returns BDPO's phases: the behavior model, then, where need be after `prepare`, the critics and delayed actor."""
     return (
         Phase("pretrain", config.pretrain_steps, update_behavior, settle=start_actor, score=("behavior",)),
+        *value_phase(config),
         Phase(
             "train",
             config.train_steps,
@@ -179,7 +180,8 @@ def update_critics(state: State, batch: Batch, key: jax.Array) -> tuple[State, M
     target, metrics = q_target(state, batch, jax.random.fold_in(jax.random.fold_in(key, 1), state.step))
     inputs = (batch.observations, batch.actions)
     loss, values, gradients = regression(static.q_network, state.q.params, inputs, target)
-    rates = (static.clip_norm, hyper.value_lr, hyper.ema_rate, hyper.value_decay_steps)
+    value_lr = common.cosine_decay(hyper.value_lr, state.step, hyper.value_decay_steps)
+    rates = (static.clip_norm, value_lr, hyper.ema_rate)
     state = state.replace(step=state.step + 1, q=common.apply_gradients(state.q, gradients, *rates))
     return state, metrics | {
         "q_loss": loss,

@@ -1,13 +1,19 @@
-"""What BDPO and the ablations of its policy class share: settings of critics and training, and the actor's start."""
+"""What BDPO and the ablations of its policy class share: settings of critics and training, starts of Q and actor."""
 
 import dataclasses
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 from flax import struct
 
+from bdpo_jax import ensembles
+from bdpo_jax.agents import common
+from bdpo_jax.agents.base import Metrics, Phase
+from bdpo_jax.agents.critics import aggregate, check_batch, next_actions, regression, td_target
 from bdpo_jax.settings import anything, choice, number, read, read_traced, widths
+from bdpo_jax.types import Batch
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,6 +61,9 @@ class Budget:
     """Updates of each phase."""
 
     pretrain_steps: int = number(2_000_000, "updates of the behavior model [T2]", least=0, may_change=True)
+    value_steps: int = number(
+        0, "updates of Q on the data's own next actions, before the others [ours]", least=0, may_change=True
+    )
     train_steps: int = number(2_000_000, "critic updates [T2]", least=0, may_change=True)
 
 
@@ -66,6 +75,43 @@ def read_hyper(owner: type, config: Any) -> Any:
     if actor < 0:
         actor = max((budget.train_steps - critics.value_warmup_steps) // critics.actor_update_interval, 1)
     return read_traced(owner, config, actor_decay_steps=actor, value_decay_steps=value)
+
+
+def value_phase(config: Any) -> tuple[Phase, ...]:
+    """Returns what comes between behavior model and training: the start of Q by `update_data_q`, if it is asked for."""
+    if config.one_step or not config.value_steps:
+        return ()
+    return (Phase("value", config.value_steps, update_data_q, prepare=next_actions),)
+
+
+def update_data_q(state: Any, batch: Batch, key: jax.Array) -> tuple[Any, Metrics]:
+    """One update of Q and its average towards `r + gamma (1 - d) lcb_k(Qbar_k(s', a'))`, a' the data's: SARSA [ours].
+
+    The actor starts as the behavior model, whose Q this is but for the sampling of a' by a model: it costs no path, no
+    penalty and no V. The learning rate is constant; no counter moves and nothing is random. Rows that are neither
+    terminal nor followed in the data have no weight.
+
+    Args:
+      state: with `q`, `static` and `hyper` of BDPO or a policy class.
+      batch: transitions; `extra` as of `critics.next_actions`.
+      key: not used.
+    """
+    static, hyper = state.static, state.hyper
+    check_batch(batch, static.action_dim)
+    following = batch.extra["next_actions"]
+    values = ensembles.apply_frozen(static.q_network, state.q.ema, batch.next_observations, following)
+    target = td_target(batch, hyper.discount, aggregate(values, static.aggregation, hyper.rho))
+    weights = jnp.maximum(batch.extra["followed"], batch.terminals)
+    inputs = (batch.observations, batch.actions)
+    loss, q, gradients = regression(static.q_network, state.q.params, inputs, target, weights)
+    model = common.apply_gradients(state.q, gradients, static.clip_norm, hyper.value_lr, hyper.ema_rate)
+    return state.replace(q=model), {
+        "q_loss": loss,
+        "q_target": target.mean(),
+        "q_grad_norm": optax.tree.norm(gradients),
+        "q_mean": q.mean(),
+        "q_spread": q.std(axis=0).mean(),
+    }
 
 
 def start_actor(state: Any) -> Any:

@@ -1,0 +1,60 @@
+"""The start of Q on the data's own next actions."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from helpers import assert_trees, config, exact_state, make_batch, random_state
+
+from bdpo_jax.agents import bdpo, gaussian
+from bdpo_jax.agents.regularized import update_data_q
+from bdpo_jax.settings import make
+
+SETTINGS = {"rho": 0.4, "discount": 0.5, "value_steps": 100}
+
+
+def linear_q(params, observations, actions):
+    """One number of each member times the action."""
+    return params["slope"] * actions
+
+
+def test_the_loss_by_hand():
+    """Q's two members are the action and three times it: 2 a' in the mean, |a'| the deviation, 1.6 the LCB of 1."""
+    slopes = {"slope": jnp.array([1.0, 3.0])}
+    state = exact_state(config(**SETTINGS), 1, {"q": slopes}, predict=None, q=linear_q, v=None)
+    state = state.replace(q=state.q.replace(params={"slope": jnp.array([0.0, 0.0])}))  # targets are of the average
+    batch = make_batch(size=4, action_dim=1).replace(
+        rewards=jnp.array([1.0, 2.0, 3.0, 4.0]),
+        terminals=jnp.array([0.0, 1.0, 0.0, 0.0]),
+        # Row 1 ends its episode; nothing is known of what followed row 3.
+        extra={"next_actions": jnp.array([[1.0], [99.0], [-0.5], [99.0]]), "followed": jnp.array([1.0, 0.0, 1.0, 0.0])},
+    )
+    _, metrics = update_data_q(state, batch, jax.random.key(0))
+    targets = np.array([1 + 0.5 * 1.6, 2, 3 + 0.5 * (-1.0 - 0.4 * 0.5)])
+    np.testing.assert_allclose(metrics["q_loss"], np.square(targets).sum() / 4, rtol=1e-6)
+
+
+def test_q_alone_moves_and_its_own_rate_has_not_decayed_when_training_begins():
+    state = random_state(config(**SETTINGS), 3, 2)
+    batch = make_batch(size=8)
+    batch = batch.replace(extra={"next_actions": batch.actions[::-1], "followed": jnp.ones(8)})
+    after, _ = jax.jit(update_data_q)(state, batch, jax.random.key(0))
+    assert_trees(np.testing.assert_array_equal, after.replace(q=state.q), state)
+    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), after.q.params, state.q.params)
+    # Adam's first step is the learning rate in every coordinate whose gradient is not 0.
+    assert 0.9e-3 < max(jax.tree.leaves(moved)) < 1.01e-3
+    # With 500 of these updates behind it, half of `train_steps`, Q still takes its first steps of training at 1e-3.
+    count = after.q.opt_state[1]._replace(count=jnp.int32(500))
+    late = after.replace(q=after.q.replace(opt_state=(after.q.opt_state[0], count)))
+    trained, _ = jax.jit(bdpo.update_critics)(late, batch.replace(extra=None), jax.random.key(0))
+    moments = trained.q.opt_state[1]
+    scale = jax.tree.map(lambda m, v: np.abs(m / np.sqrt(v / (1 - 0.999**501) + 1e-16)).max(), moments.mu, moments.nu)
+    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), trained.q.params, late.q.params)
+    np.testing.assert_allclose(jax.tree.leaves(moved), 1e-3 * np.array(jax.tree.leaves(scale)), rtol=1e-3, atol=1e-7)
+
+
+def test_the_phase_is_there_where_it_is_asked_for():
+    for agent in (bdpo, gaussian):
+        names = [phase.name for phase in agent.phases(make(agent, value_steps=100))]
+        assert names == ["pretrain", "value", "train"], agent
+        for changes in ({"value_steps": 0}, {"value_steps": 100, "one_step": True}):  # of a bandit, Q is the reward
+            assert [phase.name for phase in agent.phases(make(agent, **changes))] == ["pretrain", "train"]
