@@ -27,7 +27,16 @@ from bdpo_jax.agents.common import Model
 from bdpo_jax.agents.critics import aggregate, best_of, check_batch, q_values, regression, td_target, value_of_draws
 from bdpo_jax.agents.denoiser import Denoiser, cloning_loss, draw, draw_paths
 from bdpo_jax.agents.draws import Visited, noisy_actions, path_points, visit
-from bdpo_jax.agents.regularized import Budget, Critics, Hyper, Samples, read_hyper, start_actor, value_phase
+from bdpo_jax.agents.regularized import (
+    Budget,
+    Critics,
+    Hyper,
+    Samples,
+    check_value_steps,
+    read_hyper,
+    start_actor,
+    value_phase,
+)
 from bdpo_jax.errors import UserError
 from bdpo_jax.settings import anything, choice, number, read
 from bdpo_jax.types import Batch
@@ -65,6 +74,7 @@ class Static(Denoiser, Critics, Samples):
 
 def check(config: Any) -> None:
     """Raises a `UserError` where settings do not fit together."""
+    check_value_steps(config)
     if config.stratified and config.batch_size < config.diffusion_steps:
         raise UserError(
             f"config.batch_size is {config.batch_size}; it must be at least diffusion_steps "

@@ -26,7 +26,7 @@ from bdpo_jax.agents import common
 from bdpo_jax.agents.base import Metrics, Phase
 from bdpo_jax.agents.common import Model
 from bdpo_jax.agents.critics import aggregate, best_of, check_batch, regression, td_target
-from bdpo_jax.agents.regularized import Critics, Hyper, read_hyper, start_actor, value_phase
+from bdpo_jax.agents.regularized import Critics, Hyper, check_value_steps, read_hyper, start_actor, value_phase
 from bdpo_jax.settings import number, read, widths
 from bdpo_jax.types import Batch
 
@@ -78,7 +78,8 @@ class State(struct.PyTreeNode):
 
 
 def check(config: Any) -> None:
-    """There are no relations between the settings."""
+    """Raises a `UserError` where settings do not fit together."""
+    check_value_steps(config)
 
 
 def phases(config: Any, prepare: Callable | None = None) -> tuple[Phase, ...]:

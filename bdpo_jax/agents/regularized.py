@@ -12,6 +12,7 @@ from bdpo_jax import ensembles
 from bdpo_jax.agents import common
 from bdpo_jax.agents.base import Metrics, Phase
 from bdpo_jax.agents.critics import aggregate, check_batch, next_actions, regression, td_target
+from bdpo_jax.errors import UserError
 from bdpo_jax.settings import anything, choice, number, read, read_traced, widths
 from bdpo_jax.types import Batch
 
@@ -77,9 +78,18 @@ def read_hyper(owner: type, config: Any) -> Any:
     return read_traced(owner, config, actor_decay_steps=actor, value_decay_steps=value)
 
 
+def check_value_steps(config: Any) -> None:
+    """Raises a `UserError` where there is nothing for `update_data_q` to learn."""
+    if config.value_steps and config.one_step:
+        raise UserError(
+            f"config.value_steps is {config.value_steps}, but no action follows in a task of one step; "
+            "set value_steps=0."
+        )
+
+
 def value_phase(config: Any) -> tuple[Phase, ...]:
     """Returns what comes between behavior model and training: the start of Q by `update_data_q`, if it is asked for."""
-    if config.one_step or not config.value_steps:
+    if not config.value_steps:
         return ()
     return (Phase("value", config.value_steps, update_data_q, prepare=next_actions),)
 

@@ -3,10 +3,12 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from helpers import assert_trees, config, exact_state, make_batch, random_state
 
 from bdpo_jax.agents import bdpo, gaussian
 from bdpo_jax.agents.regularized import update_data_q
+from bdpo_jax.errors import UserError
 from bdpo_jax.settings import make
 
 SETTINGS = {"rho": 0.4, "discount": 0.5, "value_steps": 100}
@@ -56,5 +58,6 @@ def test_the_phase_is_there_where_it_is_asked_for():
     for agent in (bdpo, gaussian):
         names = [phase.name for phase in agent.phases(make(agent, value_steps=100))]
         assert names == ["pretrain", "value", "train"], agent
-        for changes in ({"value_steps": 0}, {"value_steps": 100, "one_step": True}):  # of a bandit, Q is the reward
-            assert [phase.name for phase in agent.phases(make(agent, **changes))] == ["pretrain", "train"]
+        assert [phase.name for phase in agent.phases(make(agent))] == ["pretrain", "train"]
+        with pytest.raises(UserError, match="value_steps is 100, but no action follows"):
+            agent.check(make(agent, value_steps=100, one_step=True))
