@@ -79,4 +79,6 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(130)
     for problem in found.problems:
         print(f"{problem.kind}: {problem.path}: {problem.sentence}", file=sys.stderr)
-    print(f"{len(found.runs)} runs of {len(found.rows)} tasks: {out / 'index.html'}")
+    counts = ((len(found.runs), "run"), (len(found.rows), "task"))
+    runs, in_tasks = (f"{count} {noun}{'s' * (count != 1)}" for count, noun in counts)
+    print(f"{runs} of {in_tasks}: {out / 'index.html'}")

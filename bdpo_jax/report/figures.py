@@ -88,6 +88,8 @@ def _comparisons(stem: Path, title: str, rows: Sequence[Row], colours: Mapping) 
 def _over_tasks(found: Contents, folder: Path, colours: Mapping) -> list[Picture]:
     pictures = []
     for metric, samples in tables.shared(found.rows).items():
+        if len(samples) < 2:  # of one algorithm alone there is nothing to compare
+            continue
         tasks = len(next(iter(samples.values())))
         stem, title = folder / f"over_tasks-{file_name(metric)}", f"{tasks} tasks"
         pictures += _profiles(stem, title, metric, samples, colours)

@@ -54,6 +54,17 @@ def test_runs_without_a_common_update_have_no_curve(tmp_path):
     assert figures.series(results.find([tmp_path])[0]) is None
 
 
+def test_tasks_together_are_drawn_of_two_algorithms_and_not_of_one(tmp_path, drawn):
+    settings = {"step": 10**9, "headline": "sliced Wasserstein distance to its own truth"}
+    for task in ("moons", "rings"):
+        make_run(tmp_path / task, **settings, **synthetic2d.get_config(task).to_dict())
+    alone = figures.draw(contents.read([tmp_path]), tmp_path / "figures")
+    for task in ("moons", "rings"):
+        make_run(tmp_path / f"{task}-dac", **settings, **synthetic2d.get_config(f"{task},dac").to_dict())
+    both = figures.draw(contents.read([tmp_path]), tmp_path / "figures")
+    assert len(alone[""]) == 0 and len(both[""]) == 2
+
+
 def test_temperatures_are_those_of_the_runs_too(tmp_path, drawn, monkeypatch):
     monkeypatch.setattr(figures, "POINTS", 500)
     config = synthetic2d.get_config("moons").to_dict()
