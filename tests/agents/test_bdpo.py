@@ -145,10 +145,13 @@ def test_the_phase_of_training_is_that_many_updates():
 
 
 def test_a_batch_too_small_to_be_stratified_is_one_sentence():
-    bdpo.check(SimpleNamespace(stratified=True, batch_size=5, diffusion_steps=5))
-    bdpo.check(SimpleNamespace(stratified=False, batch_size=4, diffusion_steps=5))
+    def settings(batch_size, stratified):
+        return SimpleNamespace(**config(diffusion_steps=5, stratified=stratified), batch_size=batch_size)
+
+    bdpo.check(settings(5, stratified=True))
+    bdpo.check(settings(4, stratified=False))
     with pytest.raises(UserError, match=r"batch_size is 4; .* diffusion_steps \(5\) unless stratified=False"):
-        bdpo.check(SimpleNamespace(stratified=True, batch_size=4, diffusion_steps=5))
+        bdpo.check(settings(4, stratified=True))
 
 
 def test_the_actor_moves_at_multiples_of_the_interval_after_the_warm_up(initial):
