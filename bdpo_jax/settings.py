@@ -20,7 +20,9 @@ from ml_collections import ConfigDict
 from bdpo_jax.errors import UserError
 
 
-def number(default, about: str, *, least=None, most=None, above=None, may_change: bool = False) -> Any:
+def number(
+    default, about: str, *, least=None, most=None, above=None, may_change: bool = False, of: tuple[str, ...] = ()
+) -> Any:
     """A field that holds a number.
 
     Args:
@@ -29,9 +31,10 @@ def number(default, about: str, *, least=None, most=None, above=None, may_change
       least, most: the smallest and largest value allowed.
       above: what it must exceed.
       may_change: whether a run that goes on may have another value.
+      of: the kinds of tasks that read it; empty: all.
     """
     limits = {"least": least, "most": most, "above": above}
-    return dataclasses.field(default=default, metadata={"about": about, "may_change": may_change, **limits})
+    return dataclasses.field(default=default, metadata={"about": about, "may_change": may_change, "of": of, **limits})
 
 
 def choice(default: str, others: Iterable[str], about: str, *, may_change: bool = False) -> Any:
@@ -40,7 +43,7 @@ def choice(default: str, others: Iterable[str], about: str, *, may_change: bool 
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def anything(default, about: str, *, may_change: bool = False, nothing: tuple = ()) -> Any:
+def anything(default, about: str, *, may_change: bool = False, nothing: tuple = (), of: tuple[str, ...] = ()) -> Any:
     """A field without a range: text, a switch, or what is checked where it is used.
 
     Args:
@@ -49,8 +52,10 @@ def anything(default, about: str, *, may_change: bool = False, nothing: tuple = 
       may_change: whether a run that goes on may have another value.
       nothing: values that stand for none; a run that goes on may have one of them instead of another value, or another
         value instead of one of them.
+      of: the kinds of tasks that read it; empty: all.
     """
-    return dataclasses.field(default=default, metadata={"about": about, "may_change": may_change, "nothing": nothing})
+    metadata = {"about": about, "may_change": may_change, "nothing": nothing, "of": of}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def widths(default: tuple[int, ...], about: str) -> Any:
@@ -139,6 +144,22 @@ def _violated(value, rule) -> str | None:
     if "widths" in rule and not (value and all(isinstance(width, int) and width > 0 for width in value)):
         return "a tuple of positive widths"
     return None
+
+
+def unread(kind: str, *owners) -> Iterator[dataclasses.Field]:
+    """The fields that a kind of tasks does not read."""
+    return (field for field in fields_of(*owners) if field.metadata.get("of") and kind not in field.metadata["of"])
+
+
+def refuse_unread(config, kind: str, *owners) -> None:
+    """Raises a `UserError` that names the first key that a kind of tasks does not read but that was set."""
+    for field in unread(kind, *owners):
+        value = config[field.name]
+        if (tuple(value) if isinstance(value, list) else value) != field.default:
+            raise UserError(
+                f"config.{field.name} is {value!r}, but tasks of the family {kind} do not read it, only those of "
+                f"{', '.join(field.metadata['of'])}: leave it out."
+            )
 
 
 def changeable(*owners) -> tuple[str, ...]:

@@ -27,15 +27,9 @@ class Simulated:
     source: dict[str, str | None]
     references: dict
     takes_env = False  # whether `config.env` may name the environment
-    takes_columns = False  # whether `config.columns` may name the data's
 
     def __init__(self, config):
         self.config, self.references, self.source = config, {}, {}
-        if config.columns and not self.takes_columns:
-            raise UserError(
-                f"config.columns is {config.columns!r}; it is for a file of one's own, which {config.task} is not: "
-                "leave it empty."
-            )
         self.make_env, self.trial = self.tried_environment(config)
         self.load()
         if config.reward_shift:
@@ -177,16 +171,18 @@ class Simulated:
         return None
 
 
-def task_environment(config) -> Callable[[], gymnasium.Env]:
+def task_environment(task: str, backend: str = "mujoco") -> Callable[[], gymnasium.Env]:
     """Returns a function that makes the environment of a task of ours."""
-    envs.max_episode_steps(config.task)  # an unknown task is an error here
-    return functools.partial(envs.make, config.task, config.backend)
+    envs.max_episode_steps(task)  # an unknown task is an error here
+    return functools.partial(envs.make, task, backend)
 
 
 class D4RL(Simulated):
     """The tasks of D4RL, scored by normalised return."""
 
-    environment = staticmethod(task_environment)
+    @staticmethod
+    def environment(config) -> Callable[[], gymnasium.Env]:
+        return task_environment(config.task, config.backend)
 
     def load(self) -> None:
         config = self.config
@@ -255,7 +251,6 @@ class File(Simulated):
     """A file of one's own, scored in any registered gymnasium environment, or not at all."""
 
     takes_env = True
-    takes_columns = True
 
     @staticmethod
     def environment(config) -> Callable[[], gymnasium.Env] | None:

@@ -322,7 +322,8 @@ def _open(
 
 
 def _directory(path: Path, config) -> Workdir:
-    return Workdir(path, config, options.may_change(config), options.may_drop(config))
+    may_change = (*options.may_change(config), *options.unread(config))
+    return Workdir(path, config, may_change, options.may_drop(config))
 
 
 def _progress_bar(config, schedule: Schedule, done: int) -> loggers.Loggers:

@@ -1,6 +1,7 @@
 """Whole runs, tiny: phases, resuming bit for bit, stopping, refusing, scoring beside training."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,6 +32,7 @@ from bdpo_jax.checkpoint import Checkpointer
 from bdpo_jax.errors import NonFinite, Stopped, UserError
 from bdpo_jax.training import sources
 from bdpo_jax.training.scoring import Evaluator
+from bdpo_jax.workdir import read_config, write_json
 from configs import pointmass
 
 ALL = ["policy", "behavior"]
@@ -512,3 +514,11 @@ def test_env_may_be_dropped_and_added_while_a_run_goes_on(toy_whole, tmp_path):
     assert training.run(toy_config(), tmp_path)["headline"] == results["headline"]
     with pytest.raises(UserError, match="leave it empty"):
         training.run(toy_config(env="Pendulum-v1"), tmp_path)
+
+
+def test_a_run_that_was_begun_with_settings_without_effect_goes_on_without_them(tmp_path, toy_whole):
+    """What such a run did is what it does now."""
+    workdir = shutil.copytree(toy_whole[0], tmp_path / "run")
+    write_json(workdir / "config.json", toy_config().to_dict() | {"reward_scaling": "none", "temperature": 0.5})
+    assert training.run(toy_config(), workdir)["step"] == TRAINED
+    assert read_config(workdir)["reward_scaling"] == "auto"
