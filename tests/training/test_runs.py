@@ -235,26 +235,48 @@ def test_an_evaluation_cut_short_by_a_stop_is_begun_again(toy_whole, tmp_path, m
             training.run(toy_config(), tmp_path, stop_at(15))
         lost = {"step": 21, "policies": ["policy"], "episodes": 2, "scores": {}}
         (tmp_path / "scores.json").write_text(json.dumps(lost))
+    stop_while_scoring(toy_config(), tmp_path, monkeypatch, 21)
+    assert not any(row["step"] == "21" and row.get("eval/policy/return") for row in rows(tmp_path))
+    training.run(toy_config(), tmp_path)
+    assert_same(final_state(tmp_path, toy_config()), final_state(toy_whole[0], toy_config()))
+    assert logged(tmp_path) == logged(toy_whole[0])
+
+
+def stop_while_scoring(config, workdir, monkeypatch, update):
+    """Stops a run at update 27, while the policy of an earlier one is scored."""
     stopped, original = threading.Event(), Evaluator.store
     stop = stop_at(27)
 
     def observer(event, name, done):
-        if event == "scoring" and done == 21:
+        if event == "scoring" and done == update:
             stopped.wait(60)
         stop(event, name, done)
 
     def store(evaluator):
         original(evaluator)
-        if evaluator.step == 21 and evaluator._pending.is_stored:
+        if evaluator.step == update and evaluator._pending.is_stored:
             stopped.set()
 
     with monkeypatch.context() as patch, pytest.raises(Stopped):
         patch.setattr(Evaluator, "store", store)
-        training.run(toy_config(), tmp_path, observer)
-    assert not any(row["step"] == "21" and row.get("eval/policy/return") for row in rows(tmp_path))
-    training.run(toy_config(), tmp_path)
-    assert_same(final_state(tmp_path, toy_config()), final_state(toy_whole[0], toy_config()))
-    assert logged(tmp_path) == logged(toy_whole[0])
+        training.run(config, workdir, observer)
+
+
+@pytest.mark.parametrize("update, evaluate_every", [(21, 12), (18, 9)])
+def test_a_damaged_snapshot_of_an_unfinished_evaluation_loses_no_score(
+    toy_whole, tmp_path, monkeypatch, capsys, update, evaluate_every
+):
+    """There is a checkpoint of update 18, whose policy is the snapshot's; none of 21: the run goes back to 18."""
+    config = toy_config(evaluate_every=evaluate_every)
+    stop_while_scoring(config, tmp_path, monkeypatch, update)
+    capsys.readouterr()
+    for file in (tmp_path / "evaluating").rglob("d/*"):
+        file.write_bytes(b"0" * file.stat().st_size)
+    training.run(config, tmp_path)
+    assert ("Going back to update 18" in capsys.readouterr().err) == (update == 21)
+    assert_same(final_state(tmp_path, config), final_state(toy_whole[0], toy_config()))
+    scored = [int(row["step"]) for row in rows(tmp_path) if row.get("eval/policy/return")]
+    assert sorted(scored) == sorted({update, *range(9 + evaluate_every, TRAINED, evaluate_every), TRAINED})
 
 
 def test_training_goes_on_while_the_policy_is_scored(toy_whole, tmp_path):
