@@ -22,6 +22,7 @@ from bdpo_jax.distances import sliced_wasserstein
 from bdpo_jax.errors import UserError
 from bdpo_jax.policy import load_policy
 from bdpo_jax.results import Run, by_label, by_task, file_name
+from bdpo_jax.workdir import expanded, make_directory, replacing
 
 SAMPLES = 10_000  # of a policy in the plane
 
@@ -80,7 +81,7 @@ def table(found: Sequence[dict[str, Any]]) -> str:
 
 
 def _write_csv(path: Path, found: Sequence[dict[str, Any]]) -> None:
-    with open(path, "w", newline="") as file:
+    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(dict.fromkeys(key for row in found for key in row)))
         writer.writeheader()
         writer.writerows(found)
@@ -127,8 +128,8 @@ def write(directories: Iterable[str | Path], out: str | Path) -> str:
     Raises:
       UserError: a directory holds no scored run, or runs of a 2D set have no truth in common.
     """
-    runs, texts, out = find(directories), [], Path(out)
-    out.mkdir(parents=True, exist_ok=True)
+    runs, texts, out = find(directories), [], expanded(out)
+    make_directory(out)
     for task, own in by_task(runs).items():
         name = file_name(task)
         found = rows(own)
@@ -143,7 +144,8 @@ def write(directories: Iterable[str | Path], out: str | Path) -> str:
             plotting.dots(picture, task, own[0].metric, values)
         texts.append(f"## {task}\n\n{table(found)}\n\n![{task}]({picture.name})\n")
     text = "\n".join(texts)
-    (out / "compare.md").write_text(text)
+    with replacing(out / "compare.md") as temporary:
+        temporary.write_text(text, encoding="utf-8")
     return text
 
 

@@ -17,7 +17,7 @@ from jax import export as jax_export
 
 from bdpo_jax.errors import UserError
 from bdpo_jax.policy import Restored, restore_policy
-from bdpo_jax.workdir import replacing
+from bdpo_jax.workdir import expanded, replacing
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 KEYS = "threefry2x32"  # what kind of key the second input is the data of
@@ -51,7 +51,7 @@ def export(
     """
     restored = restore_policy(workdir, step, candidates, policy)
     with restored.as_trained():
-        return _export(restored, f"{policy} of {workdir}", Path(out), calls)
+        return _export(restored, f"{policy} of {workdir}", expanded(out), calls)
 
 
 def _export(restored: Restored, what: str, out: Path, calls: int) -> str:

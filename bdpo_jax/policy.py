@@ -57,8 +57,7 @@ def restore_policy(
     workdir: str | Path, step: int | None = None, candidates: int | None = None, policy: str = "policy"
 ) -> Restored:
     """Reads the policy of a run; arguments and errors are those of `load_policy`."""
-    workdir = Path(workdir)
-    config, agent = _read_agent(workdir)
+    workdir, config, agent = _read_agent(workdir)
     if policy not in agent.POLICIES:
         raise UserError(f"{config.agent} has no policy {policy!r}; it has {', '.join(agent.POLICIES)}.")
     function = agent.POLICIES[policy]
@@ -115,8 +114,7 @@ def load_q(workdir: str | Path, step: int | None = None) -> Callable[[npt.ArrayL
     Raises:
       UserError: there is no run or checkpoint, or its algorithm has no Q.
     """
-    workdir = Path(workdir)
-    config, agent = _read_agent(workdir)
+    workdir, config, agent = _read_agent(workdir)
     if "q" not in agent.VIEWS:
         raise UserError(f"{config.agent} offers no Q.")
     state, _, wide, _ = _restore(workdir, config, agent, step)
@@ -129,12 +127,35 @@ def load_q(workdir: str | Path, step: int | None = None) -> Callable[[npt.ArrayL
     return q
 
 
-def _read_agent(workdir: Path) -> tuple[SimpleNamespace, Any]:
-    """The config of a run, and its algorithm."""
-    from bdpo_jax.workdir import read_config
+def read_run(workdir: str | Path, *keys: str) -> SimpleNamespace:
+    """Returns the config of a run, which has these keys.
+
+    Raises:
+      UserError: there is no run, or its config lacks a key.
+    """
+    from bdpo_jax.workdir import CONFIG_FILE, read_config
 
     config = SimpleNamespace(**read_config(workdir))
-    return config, AGENTS[config.agent]
+    missing = [key for key in keys if not hasattr(config, key)]
+    if missing:
+        raise UserError(
+            f"{Path(workdir) / CONFIG_FILE} has no {missing[0]!r}: it is damaged, or of another version of this "
+            "package."
+        )
+    return config
+
+
+def _read_agent(workdir: str | Path) -> tuple[Path, SimpleNamespace, Any]:
+    """The directory of a run, its config and its algorithm."""
+    from bdpo_jax.workdir import expanded
+
+    config = read_run(workdir, "agent", "seed")
+    if config.agent not in AGENTS:
+        raise UserError(
+            f"The run in {workdir} is of the algorithm {config.agent!r}, which this version has not; it has "
+            f"{', '.join(AGENTS)}."
+        )
+    return expanded(workdir), config, AGENTS[config.agent]
 
 
 def _restore(workdir: Path, config: SimpleNamespace, agent: Any, step: int | None) -> tuple[Any, jax.Array, bool, dict]:
@@ -149,6 +170,10 @@ def _restore(workdir: Path, config: SimpleNamespace, agent: Any, step: int | Non
         if runs:
             raise UserError(f"{workdir} holds several runs: name one of {', '.join(runs)} in it.") from None
         raise UserError(f"{workdir} holds no checkpoint yet: wait for the run's first one.") from None
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{workdir / 'sizes.json'} cannot be read ({error}): run the command of the run again, which writes it."
+        ) from error
     with Checkpointer(workdir / "checkpoints", read_only=True) as checkpoints:
         wide = checkpoints.extra(step).get("numbers", {}).get("jax_enable_x64", False)
         with precision(wide):

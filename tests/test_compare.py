@@ -76,3 +76,10 @@ def test_distances_are_best_when_least_and_samples_stand_beside_the_truth(tmp_pa
 def test_a_directory_without_runs_is_named(tmp_path, capsys):
     with pytest.raises(SystemExit, match="holds no run"):
         compare.main([str(tmp_path)])
+
+
+def test_a_file_in_the_place_of_the_output_is_named(tmp_path):
+    make_run(tmp_path / "run", 1.0)
+    (tmp_path / "out").write_text("kept")
+    with pytest.raises(SystemExit, match="out cannot be written, there is a file of that name"):
+        compare.main([str(tmp_path / "run"), f"--out={tmp_path / 'out'}"])

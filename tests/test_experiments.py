@@ -115,6 +115,9 @@ def test_the_exit_status_and_the_sentences(tmp_path, monkeypatch, capsys):
     ("arguments", "sentence"),
     [
         (["figure8"], "figure"),
+        ([], "Name an experiment: .*figure7"),
+        (["figure7", "--tables=configs.absent"], "configs.absent is no module of experiments"),
+        (["figure7", "--tables=configs.base"], "configs.base is no module of experiments .*must have EXPERIMENTS"),
         (["figure7", "--index=2"], "figure7 has the commands 0 to 1"),
         (["pointmass", "--size=full"], "pointmass has no full size; it has laptop"),
     ],

@@ -18,6 +18,7 @@ from bdpo_jax.data import download, rewards
 from bdpo_jax.data.dataset import Dataset, check, unknown_name
 from bdpo_jax.data.files import read
 from bdpo_jax.errors import UserError
+from bdpo_jax.workdir import expanded
 
 ACTION_BOUND = 1 - 1e-5  # keeps actions off the edge of the box, as in the released code
 
@@ -96,13 +97,13 @@ def find(task: str, dataset_path: str = "", cache_dir: str = "", mirrors: Sequen
     """
     entry = TASKS[task]
     if dataset_path:
-        path = Path(dataset_path).expanduser()
+        path = expanded(dataset_path)
         path = path / entry.file if path.is_dir() else path
         if not path.is_file():
             raise UserError(f"There is no file {path}; let dataset_path name an HDF5 file in D4RL's format.")
         return path
     folder = cache_dir or os.environ.get("D4RL_DATASET_DIR") or "~/.d4rl/datasets"
-    path = Path(folder).expanduser() / entry.file
+    path = expanded(folder) / entry.file
     if path.is_file():
         return path
     if not mirrors:

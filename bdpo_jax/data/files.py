@@ -12,6 +12,7 @@ from bdpo_jax.data import ends, tables
 from bdpo_jax.data.columns import Source
 from bdpo_jax.data.dataset import check_arrays
 from bdpo_jax.errors import UserError
+from bdpo_jax.workdir import expanded
 
 REQUIRED_KEYS = ("observations", "actions", "rewards", "terminals")
 BOOLEAN_KEYS = ("terminals", "timeouts")
@@ -36,7 +37,7 @@ def read(path: str | Path, optional: tuple[str, ...] = ("timeouts",), columns: s
       UserError: not a readable file, a missing key, times that do not grow within an episode, or what `columns.gather`,
         `ends.add_timeouts` and `check_arrays` find.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     if not path.is_file():
         raise UserError(f"There is no file {path}; give the path of an HDF5, npz, CSV or parquet file.")
     told = (*ends.KEYS, "times") if "timeouts" in optional else ()

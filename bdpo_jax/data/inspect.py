@@ -17,6 +17,7 @@ from bdpo_jax.data.options import Data
 from bdpo_jax.diffusion import variance_preserving
 from bdpo_jax.envs import contract
 from bdpo_jax.errors import UserError
+from bdpo_jax.workdir import expanded
 
 SATURATED = 0.99  # |action| from which a motor counts as being at its limit
 ALONE = 10.0  # times the steps before and after it
@@ -189,7 +190,7 @@ def _read(options: argparse.Namespace) -> tuple[Path, d4rl.Reading, str, fit.Fit
                 raise UserError(f"--{name} is for a file of one's own, which {options.name} is not: leave it out.")
         path = d4rl.find(options.name, options.dataset_path, mirrors=Data.mirrors)
         return path, d4rl.by_rules(files.read(path), options.name, str(path)), d4rl.TASKS[options.name].family, None
-    path = Path(options.name).expanduser()
+    path = expanded(options.name)
     if not path.exists() and not path.suffix and path.name == options.name:
         raise unknown_name("D4RL task, and no file,", options.name, d4rl.TASKS)
     if options.dataset_path:

@@ -15,6 +15,7 @@ from bdpo_jax import results
 from bdpo_jax.errors import UserError
 from bdpo_jax.report import contents, figures, page, tables, writing
 from bdpo_jax.report.contents import Contents
+from bdpo_jax.workdir import expanded
 
 
 def write(found: Contents, out: Path, refresh: int | None = None) -> None:
@@ -65,8 +66,8 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.every < 1:
         parser.error("--every must be 1 or more")
-    out = Path(options.out)
     try:
+        out = expanded(options.out)
         if options.watch:
             print(f"Watching; the page is {out / 'index.html'}, Ctrl-C ends this.", flush=True)
             found = watch(options.directories, out, options.every)

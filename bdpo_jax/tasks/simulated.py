@@ -15,6 +15,7 @@ from bdpo_jax.data.dataset import Dataset
 from bdpo_jax.envs import antmaze, contract
 from bdpo_jax.errors import UserError
 from bdpo_jax.tasks.base import Acting
+from bdpo_jax.workdir import expanded
 
 NO_ENVIRONMENT = "none"  # the `config.env` of a run without scores
 
@@ -262,4 +263,4 @@ class File(Simulated):
         self.dataset, self.scaling = custom.load_scaled(
             config.dataset_path, config.reward_scaling, space, config.columns, config.action_bounds
         )
-        self.source = d4rl.source(Path(config.dataset_path).expanduser())
+        self.source = d4rl.source(expanded(config.dataset_path))

@@ -25,7 +25,7 @@ from bdpo_jax.training.run import BROKEN, Observer, Restored, Run
 from bdpo_jax.training.schedule import Chunk, Schedule
 from bdpo_jax.training.scoring import Evaluator, snapshot
 from bdpo_jax.training.signals import StopSignals
-from bdpo_jax.workdir import Workdir
+from bdpo_jax.workdir import Workdir, expanded
 
 
 def run(config, workdir: str | Path, observer: Observer = lambda *_: None) -> dict:
@@ -48,7 +48,7 @@ def run(config, workdir: str | Path, observer: Observer = lambda *_: None) -> di
       NonFinite: a number became NaN or infinite; the state is saved apart. Of a group, after the others' end.
     """
     options.check(config)
-    configs, path = sweep.expand(config), Path(workdir).expanduser()
+    configs, path = sweep.expand(config), expanded(workdir)
     for one in configs.values():
         options.check(one)
     schedule = _schedule(next(iter(configs.values())))
@@ -56,8 +56,8 @@ def run(config, workdir: str | Path, observer: Observer = lambda *_: None) -> di
         flags, flag = os.environ.get("XLA_FLAGS", ""), "--xla_gpu_deterministic_ops=true"
         os.environ["XLA_FLAGS"] = flags if flag in flags else f"{flags} {flag}"
     if config.compilation_cache:
-        with contextlib.suppress(RuntimeError):  # nobody's home: nothing is kept
-            jax.config.update("jax_compilation_cache_dir", str(Path(config.compilation_cache).expanduser()))
+        with contextlib.suppress(UserError):  # nobody's home: nothing is kept
+            jax.config.update("jax_compilation_cache_dir", str(expanded(config.compilation_cache)))
     devices.require()
     task = tasks.make(next(iter(configs.values())))
     with StopSignals() as signals, contextlib.ExitStack() as stack:
