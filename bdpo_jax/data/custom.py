@@ -81,16 +81,16 @@ def by_rules(raw: dict, path: str, box: gymnasium.Space | None = None) -> d4rl.R
       UserError: see `d4rl.transitions` and `dataset.check`.
     """
     raw = raw | {"actions": spaces.unit_actions(raw["actions"], box)}
-    doubt = ""
     if "next_observations" in raw:
         fields = {key: raw[key] for key in ("observations", "actions", "rewards", "next_observations")}
         data = Dataset(**fields, terminals=raw["terminals"].astype(np.float32))
+    else:
+        data = d4rl.transitions(raw, len(raw["rewards"]) + 1, path, keep_terminals=True)
+    data, doubt = check(data, path, clip_actions=True), ""
+    if "next_observations" in raw:
         follows = np.append((raw["next_observations"][:-1] == raw["observations"][1:]).all(axis=1), False)
         doubt = _shuffled(raw, follows, path)
         raw.setdefault("timeouts", ~follows & ~raw["terminals"])
-    else:
-        data = d4rl.transitions(raw, len(raw["rewards"]) + 1, path, keep_terminals=True)
-    data = check(data, path, clip_actions=True)
     return d4rl.Reading(path, raw, data, *d4rl.episodes(raw, len(raw["rewards"]) + 1), doubt=doubt)
 
 

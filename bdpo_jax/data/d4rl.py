@@ -98,8 +98,8 @@ def find(task: str, dataset_path: str = "", cache_dir: str = "", mirrors: Sequen
     entry = TASKS[task]
     if dataset_path:
         path = expanded(dataset_path)
-        path = path / entry.file if path.is_dir() else path
-        if not path.is_file():
+        path = path / entry.file if os.path.isdir(path) else path
+        if not os.path.isfile(path):
             raise UserError(f"There is no file {path}; let dataset_path name an HDF5 file in D4RL's format.")
         return path
     folder = cache_dir or os.environ.get("D4RL_DATASET_DIR") or "~/.d4rl/datasets"

@@ -6,6 +6,7 @@ picture of its distributions. With an environment: whether the file fits it.
 
 import argparse
 import math
+import os
 import sys
 from pathlib import Path
 
@@ -191,7 +192,7 @@ def _read(options: argparse.Namespace) -> tuple[Path, d4rl.Reading, str, fit.Fit
         path = d4rl.find(options.name, options.dataset_path, mirrors=Data.mirrors)
         return path, d4rl.by_rules(files.read(path), options.name, str(path)), d4rl.TASKS[options.name].family, None
     path = expanded(options.name)
-    if not path.exists() and not path.suffix and path.name == options.name:
+    if not os.path.exists(path) and not path.suffix and path.name == options.name:
         raise unknown_name("D4RL task, and no file,", options.name, d4rl.TASKS)
     if options.dataset_path:
         raise UserError(f"--dataset_path is for a D4RL task, and {options.name} is a file itself: leave it out.")
