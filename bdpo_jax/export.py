@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import export as jax_export
 
+from bdpo_jax import devices
 from bdpo_jax.errors import UserError
 from bdpo_jax.policy import Restored, restore_policy
 from bdpo_jax.workdir import expanded, replacing
@@ -50,7 +51,7 @@ def export(
       UserError: what `load_policy` raises; the package `flatbuffers` is missing; the file cannot be written.
     """
     restored = restore_policy(workdir, step, candidates, policy)
-    with restored.as_trained():
+    with restored.as_trained(), devices.enough_memory("take fewer candidates"):
         return _export(restored, f"{policy} of {workdir}", expanded(out), calls)
 
 

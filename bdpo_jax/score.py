@@ -7,7 +7,7 @@ Scores the policy of a run by whole episodes, whose starts and noise `--seed` de
 import argparse
 import sys
 
-from bdpo_jax import envs, evaluation, tasks
+from bdpo_jax import devices, envs, evaluation, tasks
 from bdpo_jax.errors import UserError
 from bdpo_jax.policy import load_policy, read_run
 
@@ -29,7 +29,8 @@ def score(
     if make is None:
         raise UserError(f"The run in {workdir} has no environment to be scored in.")
     act = load_policy(workdir, step, candidates, policy)
-    found = evaluation.evaluate(act, make, episodes, seed)
+    with devices.enough_memory("take fewer episodes or candidates"):
+        found = evaluation.evaluate(act, make, episodes, seed)
     where = f"{config.task} ({config.backend})" if config.family == "d4rl" else config.env or config.task
     lines = [f"{policy} of {workdir} in {where}, {episodes} episodes, seed {seed}"]
     low, high = evaluation.bootstrap_interval(found.returns)

@@ -27,6 +27,11 @@ from bdpo_jax.training.scoring import Evaluator, snapshot
 from bdpo_jax.training.signals import StopSignals
 from bdpo_jax.workdir import Workdir, expanded
 
+MORE_MEMORY = (
+    "what was saved is kept; take a smaller batch_size or runs_at_once, smaller networks, or dataset_memory=host where "
+    "a device's own is too small"
+)
+
 
 def run(config, workdir: str | Path, observer: Observer = lambda *_: None) -> dict:
     """Trains, evaluates and writes `config` into `workdir`; continues what is there.
@@ -59,8 +64,9 @@ def run(config, workdir: str | Path, observer: Observer = lambda *_: None) -> di
         with contextlib.suppress(UserError):  # nobody's home: nothing is kept
             jax.config.update("jax_compilation_cache_dir", str(expanded(config.compilation_cache)))
     devices.require()
-    task = tasks.make(next(iter(configs.values())))
-    with StopSignals() as signals, contextlib.ExitStack() as stack:
+    with devices.enough_memory(MORE_MEMORY):
+        task = tasks.make(next(iter(configs.values())))
+    with StopSignals() as signals, contextlib.ExitStack() as stack, devices.enough_memory(MORE_MEMORY):
         held: list[Workdir] = []
         devices.shared(lambda: held.append(stack.enter_context(_directory(path, config))))
         results: dict[str, dict] = {}

@@ -33,7 +33,7 @@ from bdpo_jax.errors import NonFinite, Stopped, UserError
 from bdpo_jax.training import sources
 from bdpo_jax.training.scoring import Evaluator
 from bdpo_jax.workdir import read_config, write_json
-from configs import pointmass
+from configs import pointmass, synthetic2d
 
 ALL = ["policy", "behavior"]
 ROOT = Path(__file__).resolve().parents[2]
@@ -544,3 +544,12 @@ def test_a_run_that_was_begun_with_settings_without_effect_goes_on_without_them(
     write_json(workdir / "config.json", toy_config().to_dict() | {"reward_scaling": "none", "temperature": 0.5})
     assert training.run(toy_config(), workdir)["step"] == TRAINED
     assert read_config(workdir)["reward_scaling"] == "auto"
+
+
+def test_data_beyond_all_memory_are_one_sentence(tmp_path):
+    """A 2D set of 10^17 points: more bytes than a processor can address."""
+    config = synthetic2d.get_config()
+    config.dataset_size = 10**17
+    with pytest.raises(UserError, match="not enough memory .*smaller batch_size"):
+        training.run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
