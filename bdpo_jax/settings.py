@@ -15,9 +15,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
 from bdpo_jax.errors import UserError
+
+SMALLEST, LARGEST = (float(value) for value in (np.finfo(np.float32).tiny, np.finfo(np.float32).max))
 
 
 def number(
@@ -133,6 +136,8 @@ def _violated(value, rule) -> str | None:
     """What a value should be, where it is not."""
     if isinstance(value, float) and not math.isfinite(value):
         return "a finite number"
+    if isinstance(value, float) and (abs(value) > LARGEST or 0 < abs(value) < SMALLEST):
+        return "a number that float32 can hold"
     if rule.get("least") is not None and value < rule["least"]:
         return "zero or more" if rule["least"] == 0 else f"{rule['least']} or more"
     if rule.get("above") is not None and value <= rule["above"]:
@@ -141,7 +146,7 @@ def _violated(value, rule) -> str | None:
         return f"at most {rule['most']}"
     if "among" in rule and value not in rule["among"]:
         return f"one of {', '.join(rule['among'])}"
-    if "widths" in rule and not (value and all(isinstance(width, int) and width > 0 for width in value)):
+    if "widths" in rule and not (value and all(type(width) is int and width > 0 for width in value)):
         return "a tuple of positive widths"
     return None
 

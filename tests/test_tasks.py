@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 
 import h5py
 import numpy as np
@@ -173,3 +174,15 @@ def test_a_group_has_one_seed_of_data_only_where_data_are_made():
         for one in sweep.expand(config).values():
             assert one.dataset_seed == seed
             options.check(one)
+
+
+@pytest.mark.parametrize(("amount", "fault"), [(1e39, "infinite"), (1e20, "all equal")])
+def test_a_shift_beyond_what_rewards_can_hold_is_refused(amount, fault):
+    config = pointmass.get_config()
+    settings.update(config, {"dataset_size": 20, "reward_shift": amount})
+    with pytest.raises(UserError, match=f"reward_shift is {re.escape(repr(amount))}, with which rewards are {fault}"):
+        tasks.make(config)
+    config.reward_shift = -2.0
+    shifted = tasks.make(config).dataset.rewards
+    config.reward_shift = 0.0
+    np.testing.assert_array_equal(shifted, tasks.make(config).dataset.rewards - np.float32(2))

@@ -34,7 +34,7 @@ class Simulated:
         self.make_env, self.trial = self.tried_environment(config)
         self.load()
         if config.reward_shift:
-            self.dataset = self.dataset.replace(rewards=self.dataset.rewards + np.float32(config.reward_shift))
+            self.dataset = rewards.shift(self.dataset, config.reward_shift)
         self._check_widths()
 
     def for_run(self, config) -> "Simulated":
