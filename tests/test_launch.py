@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from bdpo_jax import arguments
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -31,6 +33,12 @@ def test_a_mistake_is_one_sentence(tmp_path, arguments, sentence):
     assert done.returncode == 1
     assert sentence in done.stderr and done.stderr.startswith("Error: ") and done.stderr.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("argument", ["--config=", "--config=README.md", "--config=configs/base.py", "--config"])
+def test_a_file_that_is_no_config_has_no_keys_to_name(argument):
+    """What is said of it is the library's."""
+    assert arguments.unknown_key(["launch.py", argument, "--config.eta=1"]) is None
 
 
 def test_compiled_programs_are_kept_for_the_next_start(tmp_path):
