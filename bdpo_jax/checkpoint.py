@@ -139,7 +139,7 @@ class Checkpointer:
           extra: what JSON holds (see `workdir.plain`), given back by `restore`.
 
         Raises:
-          UserError: this save, or the one before it in the background, could not be written.
+          UserError: this save, or the one before it in the background, could not be written, or the directory is gone.
           ValueError: `step` is before the latest checkpoint.
         """
         latest = self.latest_step()
@@ -152,6 +152,8 @@ class Checkpointer:
         checksums = {name: _checksum(leaf) for name, leaf in leaves.items()}
         record = plain({"leaves": signature, "checksums": checksums, "extra": extra or {}})
         record["checksum"] = _checksum_of_record(record)
+        if not self.directory.is_dir():
+            raise UserError(f"{self.directory} is gone, it was moved or deleted while the run went on: begin it again")
         with writing(self.directory / str(step), latest):
             # Found out by its threads, a full disk fills the screen with their tracebacks.
             if shutil.disk_usage(self.directory).free < sum(leaf.nbytes for leaf in leaves.values()):

@@ -276,7 +276,7 @@ class Workdir:
         self.resumed = False
         self.changed: dict[str, tuple] = {}
         self._held: filelock.BaseFileLock | None = None
-        if self.path.exists() and not self.path.is_dir():
+        if os.path.exists(self.path) and not os.path.isdir(self.path):  # False, not an error, of a name too long
             raise UserError(f"{self.path} is a file: give a directory as --workdir")
         flatten(config)
         self._config = config
@@ -295,7 +295,7 @@ class Workdir:
             raise
 
     def _refuse_foreign_files(self) -> None:
-        if not self.path.is_dir() or (self.path / CONFIG_FILE).exists():
+        if not os.path.isdir(self.path) or (self.path / CONFIG_FILE).exists():
             return
         foreign = sorted(name for name in os.listdir(self.path) if not _NOT_FOREIGN.fullmatch(name))
         if foreign:

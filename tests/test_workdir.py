@@ -281,6 +281,11 @@ def test_a_place_where_nothing_can_be_written_is_one_sentence(tmp_path):
     assert (tmp_path / "file").read_text() == "kept" and not list(tmp_path.glob("*.tmp"))
 
 
+def test_a_name_that_is_too_long_for_a_run_is_one_sentence(tmp_path):
+    with pytest.raises(UserError, match="a name is too long: give a shorter one"):
+        Workdir(tmp_path / ("x" * 300), CONFIG)
+
+
 def test_errors_of_other_files_pass_through_a_replacement(tmp_path):
     with pytest.raises(FileNotFoundError, match="elsewhere"), replacing(tmp_path / "out"):
         os.stat("/absent/elsewhere")
