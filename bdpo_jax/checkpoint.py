@@ -15,7 +15,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from bdpo_jax.errors import Damaged, UserError
-from bdpo_jax.workdir import plain, writing
+from bdpo_jax.workdir import make_directory, plain, writing
 
 
 def _not_of_orbax(record: logging.LogRecord) -> bool:
@@ -122,9 +122,9 @@ class Checkpointer:
             read_only=read_only,
             multiprocessing_options=alone,
         )
+        if not read_only:
+            make_directory(self.directory)
         with writing(self.directory):
-            if not read_only:
-                self.directory.mkdir(parents=True, exist_ok=True)
             self._manager = ocp.CheckpointManager(self.directory, options=options, item_names=("state", "extra"))
         self._complete = self._manager.latest_step()
 
@@ -139,7 +139,7 @@ class Checkpointer:
           extra: what JSON holds (see `workdir.plain`), given back by `restore`.
 
         Raises:
-          UserError: this save, or the one before it in the background, could not be written, or the directory is gone.
+          UserError: this save, or the one before it in the background, could not be written.
           ValueError: `step` is before the latest checkpoint.
         """
         latest = self.latest_step()
@@ -152,8 +152,6 @@ class Checkpointer:
         checksums = {name: _checksum(leaf) for name, leaf in leaves.items()}
         record = plain({"leaves": signature, "checksums": checksums, "extra": extra or {}})
         record["checksum"] = _checksum_of_record(record)
-        if not self.directory.is_dir():
-            raise UserError(f"{self.directory} is gone, it was moved or deleted while the run went on: begin it again")
         with writing(self.directory / str(step), latest):
             # Found out by its threads, a full disk fills the screen with their tracebacks.
             if shutil.disk_usage(self.directory).free < sum(leaf.nbytes for leaf in leaves.values()):

@@ -42,7 +42,7 @@ _FAILURES = {
 _PLACES = {
     errno.ENOENT: ("a part of the path does not exist and cannot be made", _ELSEWHERE),
     errno.EISDIR: ("it is a directory", "give the name of a file"),
-    errno.EEXIST: ("there is a file of that name", _ELSEWHERE),
+    errno.EEXIST: ("there is a file or a broken link of that name", _ELSEWHERE),
     errno.ENAMETOOLONG: ("a name is too long", "give a shorter one"),
     errno.ELOOP: ("its symbolic links lead in a circle", _ELSEWHERE),
 }
@@ -349,5 +349,11 @@ class Workdir:
     def __enter__(self) -> "Workdir":
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, kind, error: BaseException | None, _) -> None:
         self.close()
+        if isinstance(error, Exception) and not (self.path / CONFIG_FILE).exists():
+            # Whatever was written last has failed, in a way of its own.
+            raise UserError(
+                f"{self.path} is gone, it was moved or deleted while its run went on: where it was moved, run the same "
+                "command again with --workdir of that place"
+            ) from error

@@ -270,10 +270,10 @@ def test_a_place_where_nothing_can_be_written_is_one_sentence(tmp_path):
     (tmp_path / "nowhere").symlink_to("absent/folder")
     places = {
         "folder": "folder cannot be written, it is a directory: give the name of a file",
-        "file/out": "there is a file of that name",
-        "circle/out": "(there is a file of that name|symbolic links lead in a circle)",
+        "file/out": "there is a file or a broken link of that name",
+        "circle/out": "(there is a file or a broken link of that name|symbolic links lead in a circle)",
         f"{'x' * 300}/out": "a name is too long: give a shorter one",
-        "nowhere/out": "(there is a file of that name|does not exist and cannot be made)",
+        "nowhere/out": "(there is a file or a broken link of that name|does not exist and cannot be made)",
     }
     for place, sentence in places.items():
         with pytest.raises(UserError, match=sentence):

@@ -141,7 +141,7 @@ class Run:
         try:
             latest = json.loads(file.read_text()) if file.exists() else scored
             later = scored["step"] < latest["step"] <= done
-        except (ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{file} is damaged ({error}): delete it and run the same command again.") from error
         if later:
             scored = latest

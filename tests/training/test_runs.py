@@ -553,3 +553,30 @@ def test_data_beyond_all_memory_are_one_sentence(tmp_path):
     with pytest.raises(UserError, match="not enough memory .*smaller batch_size"):
         training.run(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("update", [9, 15])
+def test_a_directory_that_is_moved_while_it_is_written_is_one_sentence_and_goes_on(toy_whole, tmp_path, update):
+    """At update 9 while a checkpoint may be on its way, at 15 before the next one."""
+
+    def observer(event, name, done):
+        if event == ("saved" if update == 9 else "logged") and done == update:
+            shutil.move(tmp_path / "run", tmp_path / "moved")
+
+    with pytest.raises(UserError, match="run is gone, it was moved or deleted while its run went on"):
+        training.run(toy_config(), tmp_path / "run", observer)
+    training.run(toy_config(), tmp_path / "moved")
+    assert_same(final_state(tmp_path / "moved", toy_config()), final_state(toy_whole[0], toy_config()))
+
+
+@pytest.mark.parametrize("name", ["progress.csv", "scores.json", "tensorboard", "checkpoints"])
+def test_a_file_in_the_place_of_a_folder_or_the_reverse_is_one_sentence(toy_whole, tmp_path, name):
+    place = shutil.copytree(toy_whole[0], tmp_path / "run") / name
+    if place.is_dir():
+        shutil.rmtree(place)
+        place.write_text("")
+    else:
+        place.unlink()
+        place.mkdir()
+    with pytest.raises(UserError, match=f"{name} (is damaged|cannot be written, there is a file)"):
+        training.run(toy_config(), tmp_path / "run")
