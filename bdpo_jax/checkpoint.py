@@ -106,9 +106,15 @@ class Checkpointer:
           read_only: for another process than the run's own; touches nothing.
 
         Raises:
-          UserError: the directory cannot be written, or (`read_only`) is not there.
+          UserError: the directory cannot be written, its name is no text, or (`read_only`) it is not there.
         """
         self.directory = Path(directory).absolute()
+        try:
+            str(self.directory).encode()
+        except UnicodeEncodeError as error:  # no path for the library that stores arrays
+            raise UserError(
+                f"{self.directory} holds bytes that are no text here: use another name, or set PYTHONUTF8=1"
+            ) from error
         if read_only and not self.directory.is_dir():
             raise UserError(f"{self.directory} holds no checkpoints: check the directory")
         here = jax.process_index()  # of a job's processes only this one takes part

@@ -17,6 +17,7 @@ import jax
 import numpy as np
 
 from bdpo_jax import plotting, results
+from bdpo_jax.arguments import write_any_text
 from bdpo_jax.data import synthetic2d
 from bdpo_jax.distances import sliced_wasserstein
 from bdpo_jax.errors import UserError
@@ -154,6 +155,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("directories", nargs="+", help="of runs, of groups, or above them")
     parser.add_argument("--out", default="runs/compare", help="folder of tables and pictures; default: runs/compare")
     options = parser.parse_args(arguments)
+    write_any_text()
     try:
         print(write(options.directories, options.out))
     except UserError as error:

@@ -8,6 +8,7 @@ import argparse
 import sys
 
 from bdpo_jax import devices, envs, evaluation, tasks
+from bdpo_jax.arguments import write_any_text
 from bdpo_jax.errors import UserError
 from bdpo_jax.policy import load_policy, read_run
 
@@ -58,6 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--backend", default="", choices=("", *envs.BACKENDS), help="default: the run's own")
     parser.add_argument("--step", type=int, help="which kept checkpoint; default: the latest")
     options = parser.parse_args(arguments)
+    write_any_text()
     if not 0 <= options.seed < 2**32 or options.candidates is not None and options.candidates < 1:
         parser.error("--seed must be from 0 to 2**32 - 1, --candidates 1 or more")
     try:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 
 import gymnasium
 import h5py
@@ -250,6 +251,7 @@ def test_names_of_configs():
     assert (config.family, config.max_q_backup) == ("ogbench", True)
     config = config_file.get_config("folder/mine.hdf5")
     assert (config.family, config.task, config.dataset_path) == ("file", "mine", "folder/mine.hdf5")
+    assert config_file.get_config(os.fsdecode(b"m\xffne.npz")).task == "m\\udcffne"  # titles must be text
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Facts about datasets whose facts are known."""
 
 import hashlib
+import os
 
 import gymnasium
 import h5py
@@ -176,6 +177,14 @@ def test_what_is_said_of_a_file_is_what_training_says(tmp_path, capsys, get_conf
     assert (task.dataset.size, task.scaling.episodes) == (transitions, episodes)
     expected = (transitions, episodes, str(task.scaling))
     assert told(capsys, *source, "--picture", tmp_path / "facts.png") == expected
+
+
+def test_a_file_whose_name_is_no_text_is_drawn(tmp_path, capsys):
+    path = tmp_path / "own.hdf5"
+    save(path, walk())
+    path = path.rename(tmp_path / os.fsdecode(b"own\xff.hdf5"))
+    assert told(capsys, path, "--picture", tmp_path / "facts.png")[0] == 109
+    assert (tmp_path / "facts.png").exists()
 
 
 def test_a_scaling_that_training_refuses_is_told_as_such(tmp_path, capsys):

@@ -1,5 +1,6 @@
 """The command line: mistakes are one sentence and an exit status, never a traceback."""
 
+import io
 import os
 import subprocess
 import sys
@@ -90,3 +91,12 @@ def test_the_last_of_a_repeated_tuple_counts():
     done = launch("--config.actor_widths=(32,32)", "--config.actor_widths=(16,)", "--settings")
     (line,) = (line for line in done.stdout.splitlines() if line.startswith("actor_widths "))
     assert line.split(None, 1)[1].startswith("(16,) ")
+
+
+def test_what_an_output_cannot_write_is_written_by_its_code(monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stream)
+    arguments.write_any_text()
+    print("run\udcff \u00b1")
+    stream.flush()
+    assert stream.buffer.getvalue() == b"run\\udcff \\xb1\n"

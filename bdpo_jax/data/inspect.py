@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bdpo_jax.arguments import as_text, write_any_text
 from bdpo_jax.data import custom, d4rl, files, fit
 from bdpo_jax.data.dataset import unknown_name
 from bdpo_jax.data.options import Data
@@ -214,6 +215,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--env", default="", help="gymnasium environment to compare a file with")
     parser.add_argument("--picture", type=Path, help="default: NAME.png in the working directory")
     options = parser.parse_args(arguments)
+    write_any_text()
     name = options.name
     try:
         path, reading, family, fitting = _read(options)
@@ -228,7 +230,9 @@ def main(arguments: list[str] | None = None) -> None:
     raw = reading.raw
     picture = options.picture or Path(Path(name).stem + ".png")
     positions = raw["observations"][:, :2] if family == "antmaze" else None
-    plotting.dataset(picture, name, found["returns"], found["lengths"], raw["rewards"], raw["actions"], positions)
+    plotting.dataset(
+        picture, as_text(name), found["returns"], found["lengths"], raw["rewards"], raw["actions"], positions
+    )
     print(f"Picture: {picture}")
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bdpo_jax import compare
+from bdpo_jax.arguments import write_any_text
 from bdpo_jax.data.dataset import unknown_name
 from bdpo_jax.errors import Stopped, UserError
 from bdpo_jax.experiments import plan
@@ -84,6 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--list", action="store_true", help="name the experiments")
     parser.add_argument("--tables", default="configs.experiments", help="the module of the experiments' tables")
     options = parser.parse_args(arguments)
+    write_any_text()
     try:
         experiments = read(options.tables)
         if options.list:
