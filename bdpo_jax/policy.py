@@ -84,7 +84,8 @@ def load_policy(
       policy: "policy" (the algorithm's own), "behavior", or another of its `POLICIES`.
 
     Raises:
-      UserError: there is no run, checkpoint or policy of that name, or it does not choose among candidates.
+      UserError: there is no run, checkpoint or policy of that name, or it does not choose among candidates; also when
+        called with observations of another width.
     """
     restored = restore_policy(workdir, step, candidates, policy)
     act = jax.jit(restored.act)
@@ -96,7 +97,7 @@ def load_policy(
             if key is None:
                 key = jax.random.fold_in(restored.root, calls)
                 calls += 1
-            return np.asarray(act(np.asarray(observations, np.float32), key))
+            return np.asarray(act(_rows("observations", observations, restored.observation_dim), key))
 
     return deployed
 
@@ -112,19 +113,32 @@ def load_q(workdir: str | Path, step: int | None = None) -> Callable[[npt.ArrayL
       step: which kept checkpoint; None: the latest.
 
     Raises:
-      UserError: there is no run or checkpoint, or its algorithm has no Q.
+      UserError: there is no run or checkpoint, or its algorithm has no Q; also when called with arrays of other widths.
     """
     workdir, config, agent = _read_agent(workdir)
     if "q" not in agent.VIEWS:
         raise UserError(f"{config.agent} offers no Q.")
-    state, _, wide, _ = _restore(workdir, config, agent, step)
+    state, _, wide, sizes = _restore(workdir, config, agent, step)
     values = jax.jit(lambda observations, actions: agent.VIEWS["q"](state, observations, actions))
 
     def q(observations: npt.ArrayLike, actions: npt.ArrayLike) -> np.ndarray:
         with precision(wide):
-            return np.asarray(values(np.asarray(observations, np.float32), np.asarray(actions, np.float32)))
+            rows = _rows("observations", observations, sizes["observation_dim"])
+            return np.asarray(values(rows, _rows("actions", actions, sizes["action_dim"])))
 
     return q
+
+
+def _rows(kind: str, values: npt.ArrayLike, width: int) -> np.ndarray:
+    """Values `[..., width]` as float32.
+
+    Raises:
+      UserError: they are of another width.
+    """
+    found = np.asarray(values, np.float32)
+    if found.shape[-1:] != (width,):
+        raise UserError(f"The {kind} have the shape {list(found.shape)}; this run's are [..., {width}].")
+    return found
 
 
 def read_run(workdir: str | Path, *keys: str) -> SimpleNamespace:

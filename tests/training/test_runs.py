@@ -111,6 +111,9 @@ def test_its_policies_can_be_loaded(whole):
         load_policy(workdir, policy="actor")
     with pytest.raises(UserError, match="'behavior' of bdpo draws one action"):
         load_policy(workdir, policy="behavior", candidates=3)
+    for wrong in (np.zeros(3), np.zeros((5, 1)), 0.0):
+        with pytest.raises(UserError, match=r"observations have the shape .*; this run's are \[..., 2\]"):
+            policy(wrong)
 
 
 def test_its_values_can_be_loaded(whole):
@@ -120,6 +123,8 @@ def test_its_values_can_be_loaded(whole):
     one, many = (load_policy(workdir, candidates=count)(observations, key) for count in (1, 50))
     assert q(observations, one).shape == (64,) and q(observations[0], one[0]).shape == ()
     assert q(observations, many).mean() > q(observations, one).mean()
+    with pytest.raises(UserError, match=r"actions have the shape \[64\]; this run's are \[..., 2\]"):
+        q(observations, one[:, 0])
 
 
 def test_the_score_command(whole, capsys, tmp_path):
