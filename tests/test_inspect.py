@@ -134,6 +134,8 @@ def test_the_command_prints_and_draws(tmp_path, capsys):
             inspect.main(["hopper-medium-v2", *more])
     with pytest.raises(SystemExit, match="--dataset_path is for a D4RL task"):
         inspect.main([str(tmp_path / "own.hdf5"), "--dataset_path", "elsewhere"])
+    with pytest.raises(SystemExit, match="cannot be written, it is a directory"):
+        inspect.main([str(tmp_path / "own.hdf5"), "--picture", str(tmp_path)])
 
 
 def save(path, raw):

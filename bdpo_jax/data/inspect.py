@@ -230,9 +230,11 @@ def main(arguments: list[str] | None = None) -> None:
     raw = reading.raw
     picture = options.picture or Path(Path(name).stem + ".png")
     positions = raw["observations"][:, :2] if family == "antmaze" else None
-    plotting.dataset(
-        picture, as_text(name), found["returns"], found["lengths"], raw["rewards"], raw["actions"], positions
-    )
+    episodes = found["returns"], found["lengths"]
+    try:
+        plotting.dataset(picture, as_text(name), *episodes, raw["rewards"], raw["actions"], positions)
+    except UserError as error:
+        sys.exit(f"Error: {error}")
     print(f"Picture: {picture}")
 
 
