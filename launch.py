@@ -40,6 +40,7 @@ def main(argv):
     if len(argv) > 1:
         sys.exit(f"Error: the argument {argv[1]!r} is unknown; settings are given as --config.KEY=VALUE.")
     logging.set_verbosity(logging.WARNING)
+    arguments.write_any_text()
     config = _CONFIG.value
     joined = bool(_DISTRIBUTED.value or _COORDINATOR.value)
     try:

@@ -1,10 +1,12 @@
 """What the flags library leaves to be wished for in `--config=FILE --config.KEY=VALUE`."""
 
+import io
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from bdpo_jax import settings
 from bdpo_jax.errors import UserError
@@ -27,8 +29,14 @@ def unknown_key(argv: Sequence[str]) -> str | None:
     Args:
       argv: with the config's file, as `--config=FILE` or in two words.
     """
-    text = next(argument.partition("=")[2] or argv[i + 1] for i, argument in enumerate(argv) if _names_file(argument))
-    config = config_flags.config_flags.ConfigFileFlagParser("config").parse(text)
+    pairs = zip(argv, [*argv[1:], ""], strict=True)
+    text = next(word.partition("=")[2] if "=" in word else after for word, after in pairs if _names_file(word))
+    try:
+        config = config_flags.config_flags.ConfigFileFlagParser("config").parse(text)
+    except Exception:  # noqa: BLE001 (a file without a config has no keys; the library says what is wrong with it)
+        return None
+    if not isinstance(config, ConfigDict):  # what stands for a file that is not there
+        return None
     for found in filter(None, (re.match(r"--?(?:no)?config\.([^=]+)", argument) for argument in argv)):
         try:
             settings.require(config, found[1])
@@ -44,6 +52,18 @@ def _names_file(argument: str) -> bool:
 def names_config(argv: Sequence[str]) -> bool:
     """Returns whether a config's file is among the arguments."""
     return any(map(_names_file, argv))
+
+
+def as_text(name: str) -> str:
+    """Returns a file's name with the codes of what is no text in it, as titles of pictures need it."""
+    return name.encode(errors="backslashreplace").decode()
+
+
+def write_any_text() -> None:
+    """Lets standard output and error write the code of a character that they cannot write, as of odd file names."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def flags(changes: Mapping[str, Any]) -> list[str]:

@@ -16,7 +16,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from bdpo_jax.errors import Damaged, UserError
-from bdpo_jax.workdir import plain, writing
+from bdpo_jax.workdir import make_directory, plain, writing
 
 
 def _not_of_orbax(record: logging.LogRecord) -> bool:
@@ -118,9 +118,15 @@ class Checkpointer:
           read_only: for another process than the run's own; touches nothing.
 
         Raises:
-          UserError: the directory cannot be written, or (`read_only`) is not there.
+          UserError: the directory cannot be written, its name is no text, or (`read_only`) it is not there.
         """
         self.directory = Path(directory).absolute()
+        try:
+            str(self.directory).encode()
+        except UnicodeEncodeError as error:  # no path for the library that stores arrays
+            raise UserError(
+                f"{self.directory} holds bytes that are no text here: use another name, or set PYTHONUTF8=1"
+            ) from error
         if read_only and not self.directory.is_dir():
             raise UserError(f"{self.directory} holds no checkpoints: check the directory")
         here = jax.process_index()  # of a job's processes only this one takes part
@@ -134,9 +140,9 @@ class Checkpointer:
             read_only=read_only,
             multiprocessing_options=alone,
         )
+        if not read_only:
+            make_directory(self.directory)
         with writing(self.directory):
-            if not read_only:
-                self.directory.mkdir(parents=True, exist_ok=True)
             self._manager = ocp.CheckpointManager(self.directory, options=options, item_names=("state", "extra"))
         self._complete = self._manager.latest_step()
 

@@ -17,12 +17,13 @@ import jax
 import numpy as np
 
 from bdpo_jax import plotting, results
+from bdpo_jax.arguments import write_any_text
 from bdpo_jax.data import synthetic2d
 from bdpo_jax.distances import sliced_wasserstein
 from bdpo_jax.errors import UserError
 from bdpo_jax.policy import load_policy
 from bdpo_jax.results import Run, by_label, by_task, file_name
-from bdpo_jax.workdir import replacing
+from bdpo_jax.workdir import expanded, make_directory, replacing
 
 SAMPLES = 10_000  # of a policy in the plane
 
@@ -81,7 +82,7 @@ def table(found: Sequence[dict[str, Any]]) -> str:
 
 
 def _write_csv(path: Path, found: Sequence[dict[str, Any]]) -> None:
-    with replacing(path) as temporary, open(temporary, "w", newline="") as file:
+    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(dict.fromkeys(key for row in found for key in row)))
         writer.writeheader()
         writer.writerows(found)
@@ -128,7 +129,8 @@ def write(directories: Iterable[str | Path], out: str | Path) -> str:
     Raises:
       UserError: a directory holds no scored run, runs of a 2D set have no truth in common, or `out` cannot be written.
     """
-    runs, texts, out = find(directories), [], Path(out)
+    runs, texts, out = find(directories), [], expanded(out)
+    make_directory(out)
     for task, own in by_task(runs).items():
         name = file_name(task)
         found = rows(own)
@@ -144,7 +146,7 @@ def write(directories: Iterable[str | Path], out: str | Path) -> str:
         texts.append(f"## {task}\n\n{table(found)}\n\n![{task}]({picture.name})\n")
     text = "\n".join(texts)
     with replacing(out / "compare.md") as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
     return text
 
 
@@ -153,6 +155,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("directories", nargs="+", help="of runs, of groups, or above them")
     parser.add_argument("--out", default="runs/compare", help="folder of tables and pictures; default: runs/compare")
     options = parser.parse_args(arguments)
+    write_any_text()
     try:
         print(write(options.directories, options.out))
     except UserError as error:

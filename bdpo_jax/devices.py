@@ -57,10 +57,26 @@ def require() -> None:
         jax.devices()
     except (RuntimeError, AssertionError) as error:
         found = str(error).splitlines()[:1]
+        name = "JAX_PLATFORM_NAME" if os.environ.get("JAX_PLATFORM_NAME") else "JAX_PLATFORMS"
         raise UserError(
-            f"JAX finds no device (JAX_PLATFORMS is {os.environ.get('JAX_PLATFORMS', '')!r}{', ' if found else ''}"
-            f"{''.join(found)[:200]}): install the extra for it, cuda12 or tpu, or unset JAX_PLATFORMS."
+            f"JAX finds no device ({name} is {os.environ.get(name, '')!r}{', ' if found else ''}"
+            f"{''.join(found)[:200]}): install the extra for it, cuda12 or tpu, or unset {name}."
         ) from error
+
+
+@contextlib.contextmanager
+def enough_memory(remedy: str) -> Iterator[None]:
+    """Turns a lack of memory within the block, of the host's or of a device's, into a UserError.
+
+    Args:
+      remedy: what to do.
+    """
+    try:
+        yield
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise UserError(f"There is not enough memory ({' '.join(str(error).split())[:150]}): {remedy}.") from error
 
 
 def make_mesh(runs: int, batch_size: int, limit: int = 0) -> Mesh | None:

@@ -15,9 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import export as jax_export
 
+from bdpo_jax import devices
+from bdpo_jax.arguments import write_any_text
 from bdpo_jax.errors import UserError
 from bdpo_jax.policy import Restored, restore_policy
-from bdpo_jax.workdir import replacing
+from bdpo_jax.workdir import expanded, replacing
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 KEYS = "threefry2x32"  # what kind of key the second input is the data of
@@ -50,8 +52,8 @@ def export(
       UserError: what `load_policy` raises; the package `flatbuffers` is missing; the file cannot be written.
     """
     restored = restore_policy(workdir, step, candidates, policy)
-    with restored.as_trained():
-        return _export(restored, f"{policy} of {workdir}", Path(out), calls)
+    with restored.as_trained(), devices.enough_memory("take fewer candidates"):
+        return _export(restored, f"{policy} of {workdir}", expanded(out), calls)
 
 
 def _export(restored: Restored, what: str, out: Path, calls: int) -> str:
@@ -114,6 +116,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--candidates", type=int, help="actions drawn, of which Q picks one; default: the run's own")
     parser.add_argument("--step", type=int, help="which kept checkpoint; default: the latest")
     options = parser.parse_args(arguments)
+    write_any_text()
     if options.candidates is not None and options.candidates < 1:
         parser.error("--candidates must be 1 or more")
     try:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from bdpo_jax.devices import courtesy
 from bdpo_jax.errors import UserError
-from bdpo_jax.workdir import replacing, writing
+from bdpo_jax.workdir import make_directory, replacing, writing
 
 
 class Logger(Protocol):
@@ -56,7 +56,7 @@ class CSVLogger:
     def _read(self, last_step: int, scores_until: int | None) -> tuple[list[str], list[list[str]]]:
         try:
             text = self._path.read_text()
-        except UnicodeDecodeError as error:
+        except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"{self._path} is damaged ({error}): move it away") from error
         whole = text[: text.rfind("\n") + 1]  # a killed run may leave half a row at the end
         header, *rows = list(csv.reader(whole.splitlines())) or [["step"]]
@@ -119,8 +119,8 @@ class TensorBoardLogger:
             raise UserError("TensorBoard logs need tensorboardX: pip install tensorboardX") from None
         # Not its SummaryWriter: on a full disk that one's thread dies and the next flush waits for ever.
         self._event, self._scalar, self._directory = Event, scalar, Path(directory)
+        make_directory(directory)
         with writing(directory):
-            self._directory.mkdir(parents=True, exist_ok=True)
             continued = any(self._directory.glob("events.*"))
             self._events = EventsWriter(str(self._directory / "events"), f".{time.time_ns()}")
             if continued:

@@ -57,8 +57,7 @@ def restore_policy(
     workdir: str | Path, step: int | None = None, candidates: int | None = None, policy: str = "policy"
 ) -> Restored:
     """Reads the policy of a run; arguments and errors are those of `load_policy`."""
-    workdir = Path(workdir)
-    config, agent = _read_agent(workdir)
+    workdir, config, agent = _read_agent(workdir)
     if policy not in agent.POLICIES:
         raise UserError(f"{config.agent} has no policy {policy!r}; it has {', '.join(agent.POLICIES)}.")
     function = agent.POLICIES[policy]
@@ -85,7 +84,8 @@ def load_policy(
       policy: "policy" (the algorithm's own), "behavior", or another of its `POLICIES`.
 
     Raises:
-      UserError: there is no run, checkpoint or policy of that name, or it does not choose among candidates.
+      UserError: there is no run, checkpoint or policy of that name, or it does not choose among candidates; also when
+        called with observations of another width.
     """
     restored = restore_policy(workdir, step, candidates, policy)
     act = jax.jit(restored.act)
@@ -97,7 +97,7 @@ def load_policy(
             if key is None:
                 key = jax.random.fold_in(restored.root, calls)
                 calls += 1
-            return np.asarray(act(np.asarray(observations, np.float32), key))
+            return np.asarray(act(_rows("observations", observations, restored.observation_dim), key))
 
     return deployed
 
@@ -113,28 +113,63 @@ def load_q(workdir: str | Path, step: int | None = None) -> Callable[[npt.ArrayL
       step: which kept checkpoint; None: the latest.
 
     Raises:
-      UserError: there is no run or checkpoint, or its algorithm has no Q.
+      UserError: there is no run or checkpoint, or its algorithm has no Q; also when called with arrays of other widths.
     """
-    workdir = Path(workdir)
-    config, agent = _read_agent(workdir)
+    workdir, config, agent = _read_agent(workdir)
     if "q" not in agent.VIEWS:
         raise UserError(f"{config.agent} offers no Q.")
-    state, _, wide, _ = _restore(workdir, config, agent, step)
+    state, _, wide, sizes = _restore(workdir, config, agent, step)
     values = jax.jit(lambda observations, actions: agent.VIEWS["q"](state, observations, actions))
 
     def q(observations: npt.ArrayLike, actions: npt.ArrayLike) -> np.ndarray:
         with precision(wide):
-            return np.asarray(values(np.asarray(observations, np.float32), np.asarray(actions, np.float32)))
+            rows = _rows("observations", observations, sizes["observation_dim"])
+            return np.asarray(values(rows, _rows("actions", actions, sizes["action_dim"])))
 
     return q
 
 
-def _read_agent(workdir: Path) -> tuple[SimpleNamespace, Any]:
-    """The config of a run, and its algorithm."""
-    from bdpo_jax.workdir import read_config
+def _rows(kind: str, values: npt.ArrayLike, width: int) -> np.ndarray:
+    """Values `[..., width]` as float32.
+
+    Raises:
+      UserError: they are of another width.
+    """
+    found = np.asarray(values, np.float32)
+    if found.shape[-1:] != (width,):
+        raise UserError(f"The {kind} have the shape {list(found.shape)}; this run's are [..., {width}].")
+    return found
+
+
+def read_run(workdir: str | Path, *keys: str) -> SimpleNamespace:
+    """Returns the config of a run, which has these keys.
+
+    Raises:
+      UserError: there is no run, or its config lacks a key.
+    """
+    from bdpo_jax.workdir import CONFIG_FILE, read_config
 
     config = SimpleNamespace(**read_config(workdir))
-    return config, AGENTS[config.agent]
+    missing = [key for key in keys if not hasattr(config, key)]
+    if missing:
+        raise UserError(
+            f"{Path(workdir) / CONFIG_FILE} has no {missing[0]!r}: it is damaged, or of another version of this "
+            "package."
+        )
+    return config
+
+
+def _read_agent(workdir: str | Path) -> tuple[Path, SimpleNamespace, Any]:
+    """The directory of a run, its config and its algorithm."""
+    from bdpo_jax.workdir import expanded
+
+    config = read_run(workdir, "agent", "seed")
+    if config.agent not in AGENTS:
+        raise UserError(
+            f"The run in {workdir} is of the algorithm {config.agent!r}, which this version has not; it has "
+            f"{', '.join(AGENTS)}."
+        )
+    return expanded(workdir), config, AGENTS[config.agent]
 
 
 def _restore(workdir: Path, config: SimpleNamespace, agent: Any, step: int | None) -> tuple[Any, jax.Array, bool, dict]:
@@ -149,6 +184,10 @@ def _restore(workdir: Path, config: SimpleNamespace, agent: Any, step: int | Non
         if runs:
             raise UserError(f"{workdir} holds several runs: name one of {', '.join(runs)} in it.") from None
         raise UserError(f"{workdir} holds no checkpoint yet: wait for the run's first one.") from None
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{workdir / 'sizes.json'} cannot be read ({error}): run the command of the run again, which writes it."
+        ) from error
     with Checkpointer(workdir / "checkpoints", read_only=True) as checkpoints:
         wide = checkpoints.extra(step).get("numbers", {}).get("jax_enable_x64", False)
         with precision(wide):

@@ -21,7 +21,7 @@ from bdpo_jax.agents import AGENTS
 from bdpo_jax.errors import UserError
 from bdpo_jax.training import sweep
 from bdpo_jax.training.run import BROKEN, SIZES_FILE
-from bdpo_jax.workdir import CONFIG_FILE, read_config
+from bdpo_jax.workdir import CONFIG_FILE, expanded, read_config
 
 # Settings that runs of one row of a table may differ in: seeds, and what decides no score.
 SHARED = (
@@ -171,7 +171,7 @@ def find(directories: Iterable[str | os.PathLike]) -> tuple[list[Run], list[Prob
     """
     found: dict[Path, Run] = {}
     problems: dict[Problem, None] = {}
-    for directory in map(Path, directories):
+    for directory in map(expanded, directories):
         if not directory.is_dir():
             raise UserError(f"There is no directory {directory}: name directories of runs, or ones above them.")
         before = len(found) + len(problems)
@@ -203,8 +203,8 @@ def _read_below(root: Path, found: dict[Path, Run], problems: dict[Problem, None
                 if not (path / name / CONFIG_FILE).exists():
                     sentence = "a run of its group that has not begun."
                     problems[Problem(path / name, "missing", sentence)] = None
-        elif "agent" not in config or "task" not in config:
-            sentence = "its config names no algorithm and task: it is of another version."
+        elif missing := [key for key in ("agent", "family", "task", "seed") if key not in config]:
+            sentence = f"its config has no {missing[0]!r}: it is of another version."
             problems[Problem(path, "unreadable", sentence)] = None
         elif path not in found:
             in_group = path.parent in groups
@@ -223,14 +223,14 @@ def _read(path: Path, config: dict, launched: dict, launched_in: Path) -> tuple[
     try:
         with contextlib.suppress(FileNotFoundError):
             results = json.loads((path / "results.json").read_text())
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         note("unreadable", f"results.json cannot be read ({error}).")
     try:
         with contextlib.suppress(FileNotFoundError):
             progress = _rising(plotting.read_progress(path / "progress.csv"))
-    except (ValueError, csv.Error) as error:
+    except (ValueError, csv.Error, OSError) as error:
         note("unreadable", f"progress.csv cannot be read ({error}).")
-    if results is not None and not {"headline", "step"} <= set(results):
+    if results is not None and not _has_headline(results):
         note("unreadable", "results.json is of another version and is left out.")
         results = None
     total = budget(config)
@@ -252,6 +252,13 @@ def _read(path: Path, config: dict, launched: dict, launched_in: Path) -> tuple[
     for sentence in (results or {}).get("warnings", []):
         note("warning", sentence)
     return Run(path, config, launched, launched_in, results, progress), problems
+
+
+def _has_headline(results) -> bool:
+    """Whether the contents of `results.json` say how long a run trained and what it came to, None included."""
+    if not isinstance(results, dict) or not isinstance(results.get("step"), int) or "headline" not in results:
+        return False
+    return not results["headline"] or {"name", "value"} <= set(results["headline"])
 
 
 def _rising(progress: Mapping[str, Curve]) -> dict[str, Curve]:

@@ -6,12 +6,11 @@ Scores the policy of a run by whole episodes, whose starts and noise `--seed` de
 
 import argparse
 import sys
-from types import SimpleNamespace
 
-from bdpo_jax import envs, evaluation, tasks
+from bdpo_jax import devices, envs, evaluation, tasks
+from bdpo_jax.arguments import write_any_text
 from bdpo_jax.errors import UserError
-from bdpo_jax.policy import load_policy
-from bdpo_jax.workdir import read_config
+from bdpo_jax.policy import load_policy, read_run
 
 
 def score(
@@ -22,7 +21,8 @@ def score(
     Raises:
       UserError: no run or checkpoint there, or its task has no environment.
     """
-    config = SimpleNamespace(**read_config(workdir))
+    config = read_run(workdir, "family", "task", "agent", "seed")
+    config.env = getattr(config, "env", "")
     if backend and config.family != "d4rl":
         raise UserError(f"{config.task} has no other backend; leave --backend out.")
     config.backend = backend or getattr(config, "backend", "mujoco")
@@ -30,7 +30,8 @@ def score(
     if make is None:
         raise UserError(f"The run in {workdir} has no environment to be scored in.")
     act = load_policy(workdir, step, candidates, policy)
-    found = evaluation.evaluate(act, make, episodes, seed)
+    with devices.enough_memory("take fewer episodes or candidates"):
+        found = evaluation.evaluate(act, make, episodes, seed)
     where = f"{config.task} ({config.backend})" if config.family == "d4rl" else config.env or config.task
     lines = [f"{policy} of {workdir} in {where}, {episodes} episodes, seed {seed}"]
     low, high = evaluation.bootstrap_interval(found.returns)
@@ -58,8 +59,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--backend", default="", choices=("", *envs.BACKENDS), help="default: the run's own")
     parser.add_argument("--step", type=int, help="which kept checkpoint; default: the latest")
     options = parser.parse_args(arguments)
-    if options.seed < 0 or options.candidates is not None and options.candidates < 1:
-        parser.error("--seed must be 0 or more, --candidates 1 or more")
+    write_any_text()
+    if not 0 <= options.seed < 2**32 or options.candidates is not None and options.candidates < 1:
+        parser.error("--seed must be from 0 to 2**32 - 1, --candidates 1 or more")
     try:
         print(score(**vars(options)))
     except UserError as error:

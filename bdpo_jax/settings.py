@@ -15,12 +15,17 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
 from bdpo_jax.errors import UserError
 
+SMALLEST, LARGEST = (float(value) for value in (np.finfo(np.float32).tiny, np.finfo(np.float32).max))
 
-def number(default, about: str, *, least=None, most=None, above=None, may_change: bool = False) -> Any:
+
+def number(
+    default, about: str, *, least=None, most=None, above=None, may_change: bool = False, of: tuple[str, ...] = ()
+) -> Any:
     """A field that holds a number.
 
     Args:
@@ -29,9 +34,10 @@ def number(default, about: str, *, least=None, most=None, above=None, may_change
       least, most: the smallest and largest value allowed.
       above: what it must exceed.
       may_change: whether a run that goes on may have another value.
+      of: the kinds of tasks that read it; empty: all.
     """
     limits = {"least": least, "most": most, "above": above}
-    return dataclasses.field(default=default, metadata={"about": about, "may_change": may_change, **limits})
+    return dataclasses.field(default=default, metadata={"about": about, "may_change": may_change, "of": of, **limits})
 
 
 def choice(default: str, others: Iterable[str], about: str, *, may_change: bool = False) -> Any:
@@ -40,7 +46,7 @@ def choice(default: str, others: Iterable[str], about: str, *, may_change: bool 
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def anything(default, about: str, *, may_change: bool = False, nothing: tuple = ()) -> Any:
+def anything(default, about: str, *, may_change: bool = False, nothing: tuple = (), of: tuple[str, ...] = ()) -> Any:
     """A field without a range: text, a switch, or what is checked where it is used.
 
     Args:
@@ -49,8 +55,10 @@ def anything(default, about: str, *, may_change: bool = False, nothing: tuple = 
       may_change: whether a run that goes on may have another value.
       nothing: values that stand for none; a run that goes on may have one of them instead of another value, or another
         value instead of one of them.
+      of: the kinds of tasks that read it; empty: all.
     """
-    return dataclasses.field(default=default, metadata={"about": about, "may_change": may_change, "nothing": nothing})
+    metadata = {"about": about, "may_change": may_change, "nothing": nothing, "of": of}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def widths(default: tuple[int, ...], about: str) -> Any:
@@ -128,6 +136,8 @@ def _violated(value, rule) -> str | None:
     """What a value should be, where it is not."""
     if isinstance(value, float) and not math.isfinite(value):
         return "a finite number"
+    if isinstance(value, float) and (abs(value) > LARGEST or 0 < abs(value) < SMALLEST):
+        return "a number that float32 can hold"
     if rule.get("least") is not None and value < rule["least"]:
         return "zero or more" if rule["least"] == 0 else f"{rule['least']} or more"
     if rule.get("above") is not None and value <= rule["above"]:
@@ -136,9 +146,25 @@ def _violated(value, rule) -> str | None:
         return f"at most {rule['most']}"
     if "among" in rule and value not in rule["among"]:
         return f"one of {', '.join(rule['among'])}"
-    if "widths" in rule and not (value and all(isinstance(width, int) and width > 0 for width in value)):
+    if "widths" in rule and not (value and all(type(width) is int and width > 0 for width in value)):
         return "a tuple of positive widths"
     return None
+
+
+def unread(kind: str, *owners) -> Iterator[dataclasses.Field]:
+    """The fields that a kind of tasks does not read."""
+    return (field for field in fields_of(*owners) if field.metadata.get("of") and kind not in field.metadata["of"])
+
+
+def refuse_unread(config, kind: str, *owners) -> None:
+    """Raises a `UserError` that names the first key that a kind of tasks does not read but that was set."""
+    for field in unread(kind, *owners):
+        value = config[field.name]
+        if (tuple(value) if isinstance(value, list) else value) != field.default:
+            raise UserError(
+                f"config.{field.name} is {value!r}, but tasks of the family {kind} do not read it, only those of "
+                f"{', '.join(field.metadata['of'])}: leave it out."
+            )
 
 
 def changeable(*owners) -> tuple[str, ...]:

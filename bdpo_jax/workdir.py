@@ -38,6 +38,14 @@ _FAILURES = {
     errno.ENFILE: ("too many files are open", _FILES),
     errno.ENOTDIR: ("a part of the path is a file", _ELSEWHERE),
 }
+# Of the file that is being written itself: elsewhere in a library such an error may mean anything.
+_PLACES = {
+    errno.ENOENT: ("a part of the path does not exist and cannot be made", _ELSEWHERE),
+    errno.EISDIR: ("it is a directory", "give the name of a file"),
+    errno.EEXIST: ("there is a file or a broken link of that name", _ELSEWHERE),
+    errno.ENAMETOOLONG: ("a name is too long", "give a shorter one"),
+    errno.ELOOP: ("its symbolic links lead in a circle", _ELSEWHERE),
+}
 
 
 # ---------------------------------------------------------------------------------------------- files
@@ -80,6 +88,41 @@ def writing(path: str | os.PathLike, last_step: int | None = None) -> Iterator[N
         raise UserError(f"{what} while writing {os.fspath(path)}: {remedy}{kept}") from error
 
 
+def expanded(path: str | os.PathLike) -> Path:
+    """The path with the home directory in the place of ~.
+
+    Raises:
+      UserError: there is none.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{os.fspath(path)} names a home directory that is not known: write the path out") from error
+
+
+def make_directory(path: str | os.PathLike) -> None:
+    """Makes a directory and those above it, where they are missing.
+
+    Raises:
+      UserError: it cannot be made, or there is a file of that name.
+    """
+    with writing(path), _placing(path):
+        Path(path).mkdir(parents=True, exist_ok=True)
+
+
+@contextlib.contextmanager
+def _placing(path: str | os.PathLike) -> Iterator[None]:
+    """Turns an error about the place of a file or directory, its parents' or its name into a UserError."""
+    try:
+        yield
+    except OSError as error:
+        at = Path(os.fsdecode(error.filename or ""))
+        if error.errno not in _PLACES or not (at.parent == Path(path).parent or Path(path).is_relative_to(at)):
+            raise
+        what, remedy = _PLACES[error.errno]
+        raise UserError(f"{os.fspath(path)} cannot be written, {what}: {remedy}") from error
+
+
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """Gives a temporary path beside `path`; when the block ends without error it replaces `path` at once.
@@ -88,15 +131,16 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with writing(path):
+    with writing(path), _placing(path):
+        make_directory(path.parent)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
             with open(temporary, "rb+") as file:
                 os.fsync(file.fileno())
             os.replace(temporary, path)
         finally:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # what went wrong is raised already
+                temporary.unlink(missing_ok=True)
 
 
 def plain(value):
@@ -177,7 +221,7 @@ def read_config(path: str | os.PathLike) -> dict:
     Raises:
       UserError: there is none, or it cannot be read.
     """
-    file = Path(path) / CONFIG_FILE
+    file = expanded(path) / CONFIG_FILE
     try:
         config = json.loads(file.read_text())
     except FileNotFoundError:
@@ -232,14 +276,14 @@ class Workdir:
         self.resumed = False
         self.changed: dict[str, tuple] = {}
         self._held: filelock.BaseFileLock | None = None
-        if self.path.exists() and not self.path.is_dir():
+        if os.path.exists(self.path) and not os.path.isdir(self.path):  # False, not an error, of a name too long
             raise UserError(f"{self.path} is a file: give a directory as --workdir")
         flatten(config)
         self._config = config
         try:
             with writing(self.path):
                 self._refuse_foreign_files()
-                self.path.mkdir(parents=True, exist_ok=True)
+                make_directory(self.path)
                 self._lock()
             if (self.path / CONFIG_FILE).exists():
                 self._compare(read_config(self.path), config, may_change, may_drop or {})
@@ -251,7 +295,7 @@ class Workdir:
             raise
 
     def _refuse_foreign_files(self) -> None:
-        if not self.path.is_dir() or (self.path / CONFIG_FILE).exists():
+        if not os.path.isdir(self.path) or (self.path / CONFIG_FILE).exists():
             return
         foreign = sorted(name for name in os.listdir(self.path) if not _NOT_FOREIGN.fullmatch(name))
         if foreign:
@@ -305,5 +349,11 @@ class Workdir:
     def __enter__(self) -> "Workdir":
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, kind, error: BaseException | None, _) -> None:
         self.close()
+        if isinstance(error, Exception) and not (self.path / CONFIG_FILE).exists():
+            # Whatever was written last has failed, in a way of its own.
+            raise UserError(
+                f"{self.path} is gone, it was moved or deleted while its run went on: where it was moved, run the same "
+                "command again with --workdir of that place"
+            ) from error

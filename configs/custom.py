@@ -9,6 +9,7 @@ python launch.py --config=configs/custom.py:mine.npz,quick  # laptop-sized
 
 from pathlib import Path
 
+from bdpo_jax.arguments import as_text
 from configs import base, locomotion
 
 
@@ -18,5 +19,5 @@ def get_config(argument: str = ""):
     family, _, name = choice.task.partition(":")
     values = {}
     if family not in ("minari", "ogbench"):
-        family, name, values = "file", Path(choice.task).stem or "file", {"dataset_path": choice.task}
+        family, name, values = "file", as_text(Path(choice.task).stem) or "file", {"dataset_path": choice.task}
     return base.compose(choice._replace(task=name), family, values, {"quick": locomotion.QUICK})

@@ -347,3 +347,9 @@ def test_too_many_open_files_are_no_damage(tmp_path, monkeypatch):
         with pytest.raises(UserError, match="too many files are open.*ulimit -n") as error:
             checkpointer.restore({"x": jnp.zeros(3)})
         assert not isinstance(error.value, Damaged)
+
+
+def test_a_name_that_is_no_text_is_one_sentence(tmp_path):
+    with pytest.raises(UserError, match="holds bytes that are no text here: use another name, or set PYTHONUTF8=1"):
+        Checkpointer(tmp_path / os.fsdecode(b"run\xff"))
+    assert not list(tmp_path.iterdir())

@@ -80,5 +80,12 @@ def test_a_directory_without_runs_is_named(tmp_path, capsys):
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(group):
     (group / "file").touch()
-    with pytest.raises(SystemExit, match="^Error: a part of the path is a file while writing .*pointmass.csv"):
+    with pytest.raises(SystemExit, match="^Error: a part of the path is a file while writing .*file/tables: choose"):
         compare.main([str(group), f"--out={group / 'file' / 'tables'}"])
+
+
+def test_a_file_in_the_place_of_the_output_is_named(tmp_path):
+    make_run(tmp_path / "run", 1.0)
+    (tmp_path / "out").write_text("kept")
+    with pytest.raises(SystemExit, match="out cannot be written, there is a file or a broken link of that name"):
+        compare.main([str(tmp_path / "run"), f"--out={tmp_path / 'out'}"])

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 
 import gymnasium
 import h5py
@@ -235,6 +236,8 @@ def test_bad_files_and_environments_are_one_sentence(tmp_path):
         contract.trial(custom.environment("bdpo-tests/Endless-v0"), 0)
     with pytest.raises(UserError, match="not a finite box"):
         contract.trial(custom.environment("CartPole-v1"), 0)
+    with pytest.raises(UserError, match="observations and next_observations of .* have different widths, 3 and 4"):
+        custom.load(save(tmp_path / "next.npz", {**arrays, "next_observations": np.ones((60, 4))}))
     config = config_file.get_config(save(tmp_path / "wide.npz", {**arrays, "observations": np.ones((60, 4))}))
     config.env = "Pendulum-v1"
     with pytest.raises(UserError, match="4 wide, those of Pendulum-v1 3"):
@@ -248,6 +251,7 @@ def test_names_of_configs():
     assert (config.family, config.max_q_backup) == ("ogbench", True)
     config = config_file.get_config("folder/mine.hdf5")
     assert (config.family, config.task, config.dataset_path) == ("file", "mine", "folder/mine.hdf5")
+    assert config_file.get_config(os.fsdecode(b"m\xffne.npz")).task == "m\\udcffne"  # titles must be text
 
 
 @pytest.fixture

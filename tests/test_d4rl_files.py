@@ -1,7 +1,9 @@
 """D4RL-format files: where they are looked for, how they are read, and what is said of faulty ones."""
 
+import errno
 import hashlib
 import warnings
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -197,6 +199,19 @@ def test_unreadable_files_get_one_sentence(tmp_path):
         d4rl.read(text)
 
 
+def test_files_that_cannot_be_opened_get_one_sentence(tmp_path, monkeypatch):
+    with pytest.raises(UserError, match="There is no file .*xxx"):
+        d4rl.read(tmp_path / ("x" * 300))
+    (tmp_path / "own.hdf5").touch()
+
+    def refused(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refused)
+    with pytest.raises(UserError, match=r"own.hdf5 cannot be read \(Permission denied\)"):
+        d4rl.read(tmp_path / "own.hdf5")
+
+
 def test_a_truncated_or_damaged_file_gets_one_sentence(tmp_path):
     path = tmp_path / "own.hdf5"
     with h5py.File(path, "w") as file:
@@ -233,6 +248,7 @@ def test_a_flag_is_zero_or_one(tmp_path, low, high):
         ("log.hdf5", b"\x80\x04\x95\x00\x00", "a pickle"),
         ("log.npy", b"\x93NUMPY\x01\x00", "a single NumPy array"),
         ("log.gz", b"\x1f\x8b\x08\x00", "a gzip archive"),
+        ("log", b"step, reward", r"of another kind \(it begins with b'step, re'\)"),
     ],
 )
 def test_other_kinds_of_files_are_named_for_what_they_are(tmp_path, name, content, kind):

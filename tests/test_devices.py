@@ -179,3 +179,12 @@ def test_a_mistake_ends_both_processes(tmp_path):
 def test_processes_that_do_not_find_each_other_say_so(tmp_path):
     _, err = finish(launch(tmp_path / "run", 1, "--distributed"), 1)
     assert "Error: The processes of the job did not find each other" in err
+
+
+def test_a_lack_of_memory_is_one_sentence():
+    for error in (MemoryError("Unable to allocate 9 TiB"), jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: no\n room")):
+        sentence = r"not enough memory \((Unable to|RESOURCE_EXHAUSTED: no room).*: mend it\."
+        with pytest.raises(UserError, match=sentence), devices.enough_memory("mend it"):
+            raise error
+    with pytest.raises(jax.errors.JaxRuntimeError), devices.enough_memory("mend it"):
+        raise jax.errors.JaxRuntimeError("INTERNAL: no luck")

@@ -369,11 +369,50 @@ def test_verified_versions(version):
     assert physics.is_verified(version)
 
 
-def test_a_missing_mujoco_is_named(monkeypatch):
-    physics.import_mujoco.cache_clear()
-    monkeypatch.setitem(sys.modules, "mujoco", None)
+@pytest.fixture
+def not_imported(monkeypatch):
+    """As before mujoco was asked for."""
+    for function in (physics.import_mujoco, physics._imported):
+        function.cache_clear()
+    yield monkeypatch
+    for function in (physics.import_mujoco, physics._imported):
+        function.cache_clear()
+
+
+def test_a_missing_mujoco_is_named(not_imported):
+    not_imported.setitem(sys.modules, "mujoco", None)
     with pytest.raises(UserError, match=r"pip install mujoco==3\.1\.6"):
         physics.import_mujoco()
+
+
+@pytest.mark.parametrize(("asked", "platform", "taken"), [("", "egl", "egl"), (" EGL ", "osmesa", " EGL ")])
+def test_what_draws_is_what_the_environment_says(not_imported, asked, platform, taken):
+    for name, value in (("MUJOCO_GL", asked), ("PYOPENGL_PLATFORM", platform), ("DISPLAY", "")):
+        not_imported.setenv(name, value)
+    physics._choose_gl()
+    assert os.environ["MUJOCO_GL"] == taken
+
+
+def test_an_unknown_way_to_draw_is_one_sentence(not_imported):
+    not_imported.setenv("MUJOCO_GL", "nonsense")
+    with pytest.raises(UserError, match="MUJOCO_GL is 'nonsense'; it must be one of egl, osmesa, glx, glfw .*disable"):
+        envs.make("hopper-medium-v2")
+
+
+def test_without_a_gl_library_there_are_physics_and_no_pictures():
+    """MuJoCo's import fails where what MUJOCO_GL names cannot be loaded, as here, where PyOpenGL has loaded another."""
+    program = (
+        "import os; from bdpo_jax import envs; from bdpo_jax.errors import UserError\n"
+        "env = envs.make('hopper-medium-v2', render_mode='rgb_array'); env.reset(seed=0); env.step([0, 0, 0])\n"
+        "assert (os.environ['MUJOCO_GL'], os.environ['PYOPENGL_PLATFORM']) == ('egl', 'osmesa')\n"
+        "try: env.render()\n"
+        "except UserError as error: print(error)"
+    )
+    variables = {**os.environ, "MUJOCO_GL": "egl", "PYOPENGL_PLATFORM": "osmesa"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, cwd=TESTS.parent, env=variables, capture_output=True, text=True
+    )
+    assert done.stdout.startswith("MuJoCo cannot draw here (Cannot use EGL") and "Traceback" not in done.stderr
 
 
 def test_the_point_mass_needs_no_mujoco():

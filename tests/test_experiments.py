@@ -66,6 +66,10 @@ def test_finished_is_what_came_to_the_end_of_its_budget_with_these_settings(tmp_
     training.run(group.config, group.path)
     assert group.finished() and "2 seeds" in plan.outcome(group)
     assert all(item.finished() for item in plan.items([iql()], tmp_path, separate=True))
+    for content in ("{", "[]"):
+        (tmp_path / "damaged" / group.path.name).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "damaged" / group.path.name / "results.json").write_text(content)
+        assert not plan.items([iql()], tmp_path / "damaged")[0].finished()
     for other in (iql(train_steps=24), iql(discount=0.5), iql(seeds=(0, 1, 2))):
         assert not plan.items([other], tmp_path)[0].finished()
 
@@ -128,6 +132,9 @@ def test_the_exit_status_and_the_sentences(tmp_path, monkeypatch, capsys):
     ("arguments", "sentence"),
     [
         (["figure8"], "figure"),
+        ([], "Name an experiment: .*figure7"),
+        (["figure7", "--tables=configs.absent"], "configs.absent is no module of experiments"),
+        (["figure7", "--tables=configs.base"], "configs.base is no module of experiments .*must have EXPERIMENTS"),
         (["figure7", "--index=2"], "figure7 has the commands 0 to 1"),
         (["pointmass", "--size=full"], "pointmass has no full size; it has laptop"),
     ],

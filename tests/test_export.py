@@ -106,3 +106,24 @@ def test_a_mistake_is_one_sentence(trained, tmp_path):
     with pytest.raises(SystemExit, match="Error: .*holds no run"):
         main([str(tmp_path)])
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "sentence"),
+    [
+        ("config.json", "{}", "has no 'agent': it is damaged, or of another version"),
+        (
+            "config.json",
+            '{"agent": "nobody", "seed": 0}',
+            "algorithm 'nobody', which this version has not; it has",
+        ),
+        ("sizes.json", "{", "sizes.json cannot be read .*run the command of the run again"),
+    ],
+)
+def test_a_damaged_run_is_one_sentence(tmp_path, monkeypatch, file, content, sentence):
+    write_json(tmp_path / "config.json", pointmass.get_config().to_dict())
+    (tmp_path / file).write_text(content)
+    monkeypatch.setenv("HOME", str(tmp_path.parent))
+    for load in (bdpo_jax.load_policy, bdpo_jax.load_q):
+        with pytest.raises(UserError, match=sentence):
+            load(f"~/{tmp_path.name}")

@@ -1,5 +1,6 @@
 """The command line: mistakes are one sentence and an exit status, never a traceback."""
 
+import io
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 import launch
+from bdpo_jax import arguments
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -49,6 +51,12 @@ def test_an_interrupt_is_one_sentence(monkeypatch, capsys):
     assert launch.main(["launch.py"]) == 130
     said = capsys.readouterr().err
     assert said.startswith("Interrupted; ") and "run the same command again" in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize("argument", ["--config=", "--config=README.md", "--config=configs/base.py", "--config"])
+def test_a_file_that_is_no_config_has_no_keys_to_name(argument):
+    """What is said of it is the library's."""
+    assert arguments.unknown_key(["launch.py", argument, "--config.eta=1"]) is None
 
 
 def test_compiled_programs_are_kept_for_the_next_start(tmp_path):
@@ -100,3 +108,12 @@ def test_the_last_of_a_repeated_tuple_counts():
     done = start("--config.actor_widths=(32,32)", "--config.actor_widths=(16,)", "--settings")
     (line,) = (line for line in done.stdout.splitlines() if line.startswith("actor_widths "))
     assert line.split(None, 1)[1].startswith("(16,) ")
+
+
+def test_what_an_output_cannot_write_is_written_by_its_code(monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stream)
+    arguments.write_any_text()
+    print("run\udcff \u00b1")
+    stream.flush()
+    assert stream.buffer.getvalue() == b"run\\udcff \\xb1\n"

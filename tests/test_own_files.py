@@ -13,7 +13,6 @@ from bdpo_jax import settings, tasks
 from bdpo_jax.data import columns, custom, files, fit, inspect
 from bdpo_jax.errors import UserError
 from configs import custom as config_file
-from configs import locomotion
 
 # Two episodes of three rows; the second ends in a terminal state.
 LOG = """run,time,q,v,torque,reward,done,note
@@ -150,7 +149,9 @@ def test_without_a_terminal_the_last_row_of_the_file_is_cut_off(tmp_path):
         ({"lengths": [3, 4]}, "lengths of .* sum to 7; they are the rows of each episode, 6 in all"),
         ({"lengths": [1.5, 4.5]}, "lengths of .* are not all whole numbers"),
         ({"observation": np.zeros((6, 2))}, "has both obs and observation, either of which may be its observations"),
-        ({"time": np.zeros(5), "lengths": [3, 3]}, "times of .* has 5 rows, the other keys 6"),
+        ({"time": np.zeros(5), "lengths": [3, 3]}, r"times of .* has the shape \[5\]; it must be \[6\]"),
+        ({"time": np.zeros((6, 2)), "lengths": [3, 3]}, r"times of .* has the shape \[6, 2\]; it must be \[6\]"),
+        ({"time": ["12:00"] * 6, "lengths": [3, 3]}, "times of .* has the type <U5; it must hold numbers or dates"),
     ],
 )
 def test_ends_that_are_impossible_are_said(tmp_path, others, message):
@@ -203,6 +204,13 @@ def test_parquet_holds_columns_of_cells_and_of_lists(tmp_path):
         files.read(path)
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_a_table_of_another_encoding_is_one_sentence(tmp_path, encoding):
+    (tmp_path / "log.csv").write_text("observations,actions,rewards,terminals,timeouts,Größe\n1,0,1,0,1,2\n", encoding)
+    with pytest.raises(UserError, match="log.csv is not in UTF-8 .*save it as UTF-8 text"):
+        files.read(tmp_path / "log.csv")
+
+
 def test_parquet_without_its_package_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     (tmp_path / "log.parquet").write_bytes(b"PAR1....")
@@ -214,10 +222,6 @@ def test_a_run_reads_the_columns_of_its_config(tmp_path):
     config = config_file.get_config(write(tmp_path / "log.csv", LOG))
     settings.update(config, {"columns": COLUMNS, "reward_scaling": "none"})
     assert tasks.make(config).dataset.size == 5
-    config = locomotion.get_config()
-    settings.update(config, {"columns": COLUMNS})
-    with pytest.raises(UserError, match="config.columns is .*; it is for a file of one's own"):
-        tasks.make(config)
 
 
 def pendulum_log(episodes=2):

@@ -5,10 +5,16 @@ import pytest
 
 from bdpo_jax import envs
 from bdpo_jax.data import pointmass
+from bdpo_jax.errors import UserError
 
 
 def advance_one(position, action):
     return [part[0] for part in pointmass.advance(np.array([position], float), np.array([action], float))]
+
+
+def test_no_episodes_are_one_sentence():
+    with pytest.raises(UserError, match="asked for 0 episodes .dataset_size.; ask for at least 1"):
+        pointmass.generate(0, 0)
 
 
 def test_a_step_moves_by_the_velocity_and_costs():

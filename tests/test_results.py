@@ -93,3 +93,38 @@ def test_a_run_s_own_folders_are_not_searched(tmp_path):
     os.symlink(path, tmp_path / "run" / "checkpoints")
     make_run(tmp_path / "run" / "evaluating" / "inner")
     assert len(results.find([tmp_path])[0]) == 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [[], 3, {"headline": "x", "step": "y"}, {"headline": {"name": "return"}, "step": 13_000}, {"step": 13_000}],
+)
+def test_results_of_another_form_are_left_out(tmp_path, content):
+    (make_run(tmp_path / "run") / "results.json").write_text(json.dumps(content))
+    (run,), problems = results.find([tmp_path])
+    assert run.value is None and "of another version" in said(problems)["run", "unreadable"]
+
+
+@pytest.mark.parametrize("name", ["results.json", "progress.csv"])
+def test_a_folder_in_the_place_of_a_file_is_said(tmp_path, name):
+    path = make_run(tmp_path / "run") / name
+    path.unlink()
+    path.mkdir()
+    _, problems = results.find([tmp_path])
+    assert f"{name} cannot be read" in said(problems)["run", "unreadable"]
+
+
+@pytest.mark.parametrize("key", ["agent", "family", "task", "seed"])
+def test_a_config_without_what_every_run_has_is_said(tmp_path, key):
+    path = make_run(tmp_path / "run") / "config.json"
+    config = json.loads(path.read_text())
+    del config[key]
+    path.write_text(json.dumps(config))
+    runs, problems = results.find([tmp_path])
+    assert not runs and f"has no {key!r}" in said(problems)["run", "unreadable"]
+
+
+def test_a_directory_may_lie_at_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    make_run(tmp_path / "run")
+    assert len(results.find(["~/run"])[0]) == 1

@@ -97,9 +97,10 @@ def test_two_settings_of_one_name_are_refused():
         ("horizon", (-1.0,), (-1.5,), "-1 or more"),
         ("rate", (0.0, 2.0), (2.1,), "at most 2"),
         ("rate", (), (float("nan"), float("inf")), "a finite number"),
+        ("rate", (1e-37,), (1e-300, -1e300, 1e39), "a number that float32 can hold"),
         ("bound", (1e-9,), (0.0, -1.0), "more than 0"),
         ("memory", ("auto", "device", "host"), ("", "disk"), "one of auto, device, host"),
-        ("hidden", ((1,), (8, 9)), ((), (8, 0), (8, 2.5), ("8",)), "a tuple of positive widths"),
+        ("hidden", ((1,), (8, 9)), ((), (8, 0), (8, 2.5), (True,), ("8",)), "a tuple of positive widths"),
     ],
 )
 def test_every_kind_of_range(name, good, bad, wanted):

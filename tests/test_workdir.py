@@ -15,6 +15,7 @@ from bdpo_jax.workdir import (
     Workdir,
     config_hash,
     differences,
+    expanded,
     flatten,
     plain,
     read_config,
@@ -260,3 +261,38 @@ def test_hidden_files_and_batch_logs_are_no_obstacle_to_a_new_run(tmp_path):
         (tmp_path / name).touch()
     (tmp_path / "lost+found").mkdir()  # of a fresh volume
     Workdir(tmp_path, CONFIG).close()
+
+
+def test_a_place_where_nothing_can_be_written_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("kept")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "circle").symlink_to("circle")
+    (tmp_path / "nowhere").symlink_to("absent/folder")
+    places = {
+        "folder": "folder cannot be written, it is a directory: give the name of a file",
+        "file/out": "there is a file or a broken link of that name",
+        "circle/out": "(there is a file or a broken link of that name|symbolic links lead in a circle)",
+        f"{'x' * 300}/out": "a name is too long: give a shorter one",
+        "nowhere/out": "(there is a file or a broken link of that name|does not exist and cannot be made)",
+    }
+    for place, sentence in places.items():
+        with pytest.raises(UserError, match=sentence):
+            write_json(tmp_path / place, {})
+    assert (tmp_path / "file").read_text() == "kept" and not list(tmp_path.glob("*.tmp"))
+
+
+def test_a_name_that_is_too_long_for_a_run_is_one_sentence(tmp_path):
+    with pytest.raises(UserError, match="a name is too long: give a shorter one"):
+        Workdir(tmp_path / ("x" * 300), CONFIG)
+
+
+def test_errors_of_other_files_pass_through_a_replacement(tmp_path):
+    with pytest.raises(FileNotFoundError, match="elsewhere"), replacing(tmp_path / "out"):
+        os.stat("/absent/elsewhere")
+
+
+def test_a_home_that_is_not_known_is_one_sentence(monkeypatch):
+    with pytest.raises(UserError, match="~nobody-of-this-name/run names a home directory that is not known"):
+        expanded("~nobody-of-this-name/run")
+    monkeypatch.setenv("HOME", "/somewhere")
+    assert str(expanded("~/run")) == "/somewhere/run" and str(expanded("run")) == "run"

@@ -42,8 +42,18 @@ def load_scaled(
       action_bounds: see `action_box`.
 
     Raises:
-      UserError: what `files.read`, `action_box` and `d4rl.transitions` find, or nothing that tells the ends of
-        episodes.
+      UserError: what `read`, `action_box`, `by_rules` and `d4rl.Reading.scaled` find.
+    """
+    raw = read(path, columns)
+    box = action_box(action_bounds, action_space, raw["actions"].shape[1])
+    return by_rules(raw, path, box).scaled(reward_scaling)
+
+
+def read(path: str, columns: str = "") -> dict:
+    """The arrays of `files.read`.
+
+    Raises:
+      UserError: what `files.read` finds, or nothing that tells the ends of episodes.
     """
     if not path:
         raise UserError("This task needs a file: set dataset_path to one of your own (--config.dataset_path=FILE).")
@@ -53,39 +63,54 @@ def load_scaled(
             f"{path} has neither timeouts nor next_observations, so that episodes that were cut off cannot be told "
             f"from episodes that go on; add one of them, or one of {', '.join(ends.KEYS)} (docs/own-data.md)."
         )
-    box = action_box(action_bounds, action_space, raw["actions"].shape[1])
-    raw["actions"] = spaces.unit_actions(raw["actions"], box)
+    return raw
+
+
+def by_rules(raw: dict, path: str, box: gymnasium.Space | None = None) -> d4rl.Reading:
+    """Reads the arrays of `read` by the rules of files of one's own: all transitions whose successor is known.
+
+    Where there are next observations alone, an episode ends where the next row does not begin with this row's: the
+    reading's `timeouts` say so.
+
+    Args:
+      raw: the arrays, actions in their own units.
+      path: what error messages call them.
+      box: of the actions; None: [-1, 1].
+
+    Raises:
+      UserError: see `d4rl.transitions` and `dataset.check`.
+    """
+    raw = raw | {"actions": spaces.unit_actions(raw["actions"], box)}
     if "next_observations" in raw:
         fields = {key: raw[key] for key in ("observations", "actions", "rewards", "next_observations")}
         data = Dataset(**fields, terminals=raw["terminals"].astype(np.float32))
     else:
         data = d4rl.transitions(raw, len(raw["rewards"]) + 1, path, keep_terminals=True)
-    data = check(data, path, clip_actions=True)
+    data, doubt = check(data, path, clip_actions=True), ""
     if "next_observations" in raw:
-        find_episodes(raw, path, needed=reward_scaling == "auto")
-    found = d4rl.episodes(raw, len(raw["rewards"]) + 1)
-    scaling = rewards.find_scaling(reward_scaling, None, *found, raw["rewards"], path)
-    return d4rl.finish(data, scaling, path), scaling
+        follows = np.append((raw["next_observations"][:-1] == raw["observations"][1:]).all(axis=1), False)
+        doubt = _shuffled(raw, follows, path)
+        raw.setdefault("timeouts", ~follows & ~raw["terminals"])
+    return d4rl.Reading(path, raw, data, *d4rl.episodes(raw, len(raw["rewards"]) + 1), doubt=doubt)
 
 
-def find_episodes(raw: dict, path: str, needed: bool) -> None:
-    """Fills in `timeouts` where a file has next observations alone.
+def _shuffled(raw: dict, follows: np.ndarray, path: str) -> str:
+    """Why no episodes can be told where rows are out of order; "" where they are in order.
 
-    An episode ends where the next row does not begin with this row's next observation.
-
-    Raises:
-      UserError: episodes are needed, but most rows are followed by another episode's.
+    Args:
+      raw: of `read`.
+      follows: `[rows]`, whether the next row begins with the row's next observation.
+      path: of the file.
     """
-    follows = np.append((raw["next_observations"][:-1] == raw["observations"][1:]).all(axis=1), False)
-    ended = raw["terminals"] | raw.get("timeouts", False)
-    inside = ~ended[:-1]
-    if needed and inside.any() and follows[:-1][inside].mean() < 0.5:
-        raise UserError(
-            f"{np.sum(inside & ~follows[:-1])} of {inside.sum()} rows of {path} are not followed by a row that begins "
-            "with their next_observations, as if the rows were shuffled: the returns of its episodes cannot scale the "
-            "rewards; put the rows in order, or set reward_scaling to 'none' or a number."
-        )
-    raw.setdefault("timeouts", ~follows & ~raw["terminals"])
+    inside = ~(raw["terminals"] | raw.get("timeouts", False))[:-1]
+    apart = int(np.sum(inside & ~follows[:-1]))
+    if apart <= inside.sum() / 2:
+        return ""
+    return (
+        f"{apart} of {inside.sum()} rows of {path} are not followed by a row that begins with their "
+        "next_observations, as if the rows were shuffled: the returns of its episodes cannot scale the rewards; put "
+        "the rows in order, or set reward_scaling to 'none' or a number."
+    )
 
 
 def action_box(bounds: Sequence, env_space: gymnasium.Space | None, width: int) -> gymnasium.Space | None:

@@ -18,6 +18,7 @@ from bdpo_jax.data import download, rewards
 from bdpo_jax.data.dataset import Dataset, check, unknown_name
 from bdpo_jax.data.files import read
 from bdpo_jax.errors import UserError
+from bdpo_jax.workdir import expanded
 
 ACTION_BOUND = 1 - 1e-5  # keeps actions off the edge of the box, as in the released code
 
@@ -96,13 +97,13 @@ def find(task: str, dataset_path: str = "", cache_dir: str = "", mirrors: Sequen
     """
     entry = TASKS[task]
     if dataset_path:
-        path = Path(dataset_path).expanduser()
-        path = path / entry.file if path.is_dir() else path
-        if not path.is_file():
+        path = expanded(dataset_path)
+        path = path / entry.file if os.path.isdir(path) else path
+        if not os.path.isfile(path):
             raise UserError(f"There is no file {path}; let dataset_path name an HDF5 file in D4RL's format.")
         return path
     folder = cache_dir or os.environ.get("D4RL_DATASET_DIR") or "~/.d4rl/datasets"
-    path = Path(folder).expanduser() / entry.file
+    path = expanded(folder) / entry.file
     if path.is_file():
         return path
     if not mirrors:
@@ -236,6 +237,58 @@ def episodes(raw: dict, max_episode_steps: int, terminals_end_episodes: bool = T
     return np.add.reduceat(paid, starts), stops - starts
 
 
+class Reading(NamedTuple):
+    """A file by the rules that training reads it by, before its rewards are scaled.
+
+    Attributes:
+      where: what error messages call it.
+      raw: the arrays of `files.read`, actions mapped to the box [-1, 1], but not clipped.
+      data: the transitions, actions clipped.
+      returns, lengths: `[episodes]` of the complete episodes, undiscounted, and in rows.
+      auto: what the reward scaling "auto" is; None: 1000 / (max - min return).
+      doubt: why the returns cannot scale the rewards; "" where they can.
+    """
+
+    where: str
+    raw: dict
+    data: Dataset
+    returns: np.ndarray
+    lengths: np.ndarray
+    auto: float | None = None
+    doubt: str = ""
+
+    def scaling(self, scaling: str | float) -> rewards.Scaling:
+        """Returns what "auto", "none" or a number multiplies rewards by.
+
+        Raises:
+          UserError: see `rewards.find_scaling`, or "auto" where there is a doubt.
+        """
+        if scaling == "auto" and self.doubt:
+            raise UserError(self.doubt)
+        found = self.returns, self.lengths, self.raw["rewards"]
+        return rewards.find_scaling(scaling, self.auto, *found, self.where)
+
+    def scaled(self, scaling: str | float) -> tuple[Dataset, rewards.Scaling]:
+        """Returns the dataset to train on, and the scaling of its rewards; see `scaling` and `finish`."""
+        found = self.scaling(scaling)
+        return finish(self.data, found, self.where), found
+
+
+def by_rules(raw: dict, task: str, where: str = "the dataset") -> Reading:
+    """Reads the arrays of `read` by the rules of a D4RL task.
+
+    In antmaze terminals mark rows near the goal, inside episodes, which time-outs alone end.
+
+    Raises:
+      UserError: see `transitions` and `dataset.check`.
+    """
+    entry = TASKS[task]
+    is_antmaze = entry.family == "antmaze"
+    data = check(transitions(raw, entry.max_episode_steps, where), where, clip_actions=True)
+    found = episodes(raw, entry.max_episode_steps, terminals_end_episodes=not is_antmaze)
+    return Reading(where, raw, data, *found, auto=100.0 if is_antmaze else None)
+
+
 def load(
     task: str,
     dataset_path: str = "",
@@ -266,14 +319,8 @@ def load_scaled(
     Raises:
       UserError: see `find`, `read`, `transitions`; or a reward scaling that is unknown or undefined.
     """
-    entry = TASKS[task]
     path = find(task, dataset_path, cache_dir, mirrors)
-    raw = read(path)
-    data = check(transitions(raw, entry.max_episode_steps, str(path)), str(path), clip_actions=True)
-    found = episodes(raw, entry.max_episode_steps)
-    auto = 100.0 if entry.family == "antmaze" else None
-    scaling = rewards.find_scaling(reward_scaling, auto, *found, raw["rewards"], str(path))
-    return finish(data, scaling, str(path)), scaling
+    return by_rules(read(path), task, str(path)).scaled(reward_scaling)
 
 
 def finish(data: Dataset, scaling: rewards.Scaling, where: str = "the dataset") -> Dataset:

@@ -40,9 +40,13 @@ def add_timeouts(raw: dict[str, np.ndarray], told: Mapping[str, np.ndarray], whe
 
 def check_times(times: np.ndarray, raw: Mapping[str, np.ndarray], where: str) -> None:
     """Raises a `UserError` where the time `[rows]` does not grow from a row to the next of its episode."""
-    times = np.asarray(times).reshape(len(times), -1)[:, 0]
-    if len(times) != len(raw["terminals"]):
-        raise UserError(f"times of {where} has {len(times)} rows, the other keys {len(raw['terminals'])}.")
+    times = np.asarray(times)
+    if times.dtype.kind not in "biufmM":
+        raise UserError(
+            f"times of {where} has the type {times.dtype}; it must hold numbers or dates: convert it, or give it "
+            "another name."
+        )
+    times = _column("times", times, len(raw["terminals"]), where)
     inside = ~(raw["terminals"] | raw.get("timeouts", False))[:-1]
     wrong = inside & ~(np.diff(times.astype(np.float64)) > 0)
     if wrong.any():

@@ -1,5 +1,6 @@
 """The arrays of a transition file, HDF5, npz, CSV or parquet, read whole and checked."""
 
+import os
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,10 +13,12 @@ from bdpo_jax.data import ends, tables
 from bdpo_jax.data.columns import Source
 from bdpo_jax.data.dataset import check_arrays
 from bdpo_jax.errors import UserError
+from bdpo_jax.workdir import expanded
 
 REQUIRED_KEYS = ("observations", "actions", "rewards", "terminals")
 BOOLEAN_KEYS = ("terminals", "timeouts")
 TEXT = (".csv", ".tsv", ".txt")
+HDF5 = (".hdf5", ".h5", ".hdf")
 
 
 def read(path: str | Path, optional: tuple[str, ...] = ("timeouts",), columns: str = "") -> dict:
@@ -36,11 +39,14 @@ def read(path: str | Path, optional: tuple[str, ...] = ("timeouts",), columns: s
       UserError: not a readable file, a missing key, times that do not grow within an episode, or what `columns.gather`,
         `ends.add_timeouts` and `check_arrays` find.
     """
-    path = Path(path).expanduser()
-    if not path.is_file():
+    path = expanded(path)
+    if not os.path.isfile(path):  # False, not an error, of a name too long
         raise UserError(f"There is no file {path}; give the path of an HDF5, npz, CSV or parquet file.")
     told = (*ends.KEYS, "times") if "timeouts" in optional else ()
-    kind, source_of = _kind(path)
+    try:
+        kind, source_of = _kind(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); change its permissions or copy it.") from error
     try:
         source = source_of(path)
         arrays = naming.gather(source, (*REQUIRED_KEYS, *optional, *told), columns, str(path))
@@ -48,6 +54,8 @@ def read(path: str | Path, optional: tuple[str, ...] = ("timeouts",), columns: s
         raise
     except Exception as error:  # in a damaged file h5py raises nearly anything, from OSError to TypeError
         reason = " ".join(str(error).split())
+        if kind == "CSV" and isinstance(error, UnicodeDecodeError):
+            raise UserError(f"{path} is not in UTF-8 ({reason}); save it as UTF-8 text.") from error
         raise UserError(
             f"{path} is not a readable {kind} file, perhaps truncated ({reason}); copy or download it again."
         ) from error
@@ -89,8 +97,10 @@ def _kind(path: Path) -> tuple[str, Callable[[Path], Source]]:
         kind = "a gzip archive"
     elif suffix == ".npz" or begins.startswith(b"PK"):
         return "npz", _npz_source
-    else:
+    elif suffix in HDF5 or not begins or h5py.is_hdf5(path):
         return "HDF5", _hdf5_source
+    else:
+        kind = f"of another kind (it begins with {begins!r})"
     raise UserError(
         f"{path} is {kind}, no HDF5, npz, CSV or parquet file: write the arrays observations, actions, rewards and "
         "terminals with numpy.savez or h5py."

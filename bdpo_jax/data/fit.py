@@ -14,19 +14,18 @@ LITTLE = 0.6  # of the action box, below which actions may be of another unit
 
 
 class Fit(NamedTuple):
-    """What is found: lines of figures, sentences about what does not fit, and the box that the actions should be in."""
+    """What is found: lines of figures, and sentences about what does not fit."""
 
     lines: list[str]
     suspicious: list[str]
-    actions: gymnasium.spaces.Box
 
 
 def compare(raw: Mapping[str, np.ndarray], make: Callable[[], Fitted], name: str) -> Fit:
     """Compares shapes, bounds, rewards and lengths of a file with an environment, and with random actions in it.
 
     Args:
-      raw: the arrays of `files.read`, actions in the environment's own units.
-      make: of `custom.environment`.
+      raw: the arrays of `d4rl.Reading`, but actions in the environment's own units.
+      make: of `custom.environment`, an environment with a step limit.
       name: what the lines call the environment.
     """
     env = make()
@@ -56,7 +55,7 @@ def compare(raw: Mapping[str, np.ndarray], make: Callable[[], Fitted], name: str
     if raw["rewards"].min() > rewards.max() or raw["rewards"].max() < rewards.min():
         notes.append(f"no reward of the file is in the range of those of random actions in {name}: another scale?")
     notes += _ends(raw, own_lengths, limit, ended, name)
-    return Fit(lines, notes, own)
+    return Fit(lines, notes)
 
 
 def _ends(raw, lengths: np.ndarray, limit: int | None, ended: int, name: str) -> list[str]:

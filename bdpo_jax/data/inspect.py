@@ -1,21 +1,25 @@
 """python -m bdpo_jax.data.inspect TASK|FILE [--dataset_path FILE|FOLDER] [--columns NAMES] [--env ID] [--picture FILE]
 
-Facts about a dataset of D4RL's or a file of one's own, what is suspicious in it, and a picture of its distributions.
-With an environment: whether the file fits it.
+Facts about a dataset of D4RL's or a file of one's own, as training would read it, what is suspicious in it, and a
+picture of its distributions. With an environment: whether the file fits it.
 """
 
 import argparse
 import math
+import os
 import sys
 from pathlib import Path
 
 import numpy as np
 
-from bdpo_jax import envs  # noqa: F401  (its environments are registered with gymnasium)
-from bdpo_jax.data import custom, d4rl, files, fit, spaces
+from bdpo_jax.arguments import as_text, write_any_text
+from bdpo_jax.data import custom, d4rl, files, fit
+from bdpo_jax.data.dataset import unknown_name
 from bdpo_jax.data.options import Data
 from bdpo_jax.diffusion import variance_preserving
+from bdpo_jax.envs import contract
 from bdpo_jax.errors import UserError
+from bdpo_jax.workdir import expanded
 
 SATURATED = 0.99  # |action| from which a motor counts as being at its limit
 ALONE = 10.0  # times the steps before and after it
@@ -25,35 +29,40 @@ MOST_STEPS = 1000  # diffusion steps
 JUMP = 20.0  # times the median step of an observation, beyond which two rows are hardly of one trajectory
 
 
-def facts(raw: dict, max_episode_steps: int, family: str = "locomotion") -> dict:
-    """Numbers about the arrays of `files.read`.
+def facts(reading: d4rl.Reading, family: str = "") -> dict:
+    """Numbers about a file.
 
     Args:
-      raw: the arrays.
-      max_episode_steps: the environment's limit; used only without `timeouts`.
-      family: "antmaze" where terminals lie inside episodes and observations begin with a position.
+      reading: by the rules of training.
+      family: of a D4RL task: "antmaze", where observations begin with a position, or "locomotion"; "" of another file.
 
     Returns:
       sizes, `returns` and `lengths` of the complete episodes, counts, the share of `saturated` actions and of those
-      `outside` the box per row, the `spread` of `action_spread`, and `suspicious`, a list of sentences.
+      `outside` the box per row, the `spread` of `action_spread`, the `scaling` of the rewards as a start of training
+      says it, and `suspicious`, a list of sentences.
     """
+    raw = reading.raw
     terminals = raw["terminals"]
     timeouts = raw.get("timeouts", np.zeros_like(terminals))
-    returns, lengths = d4rl.episodes(raw, max_episode_steps, terminals_end_episodes=family != "antmaze")
     actions, size = np.abs(raw["actions"]), len(terminals)
+    try:
+        scaling = str(reading.scaling("auto"))
+    except UserError as error:
+        scaling = f"reward_scaling='auto' is refused: {error}"
     found = {
         "rows": size,
         "observation_dim": raw["observations"].shape[1],
         "action_dim": raw["actions"].shape[1],
-        "transitions": size if "next_observations" in raw else d4rl.transitions(raw, max_episode_steps).size,
-        "returns": returns,
-        "lengths": lengths,
+        "transitions": reading.data.size,
+        "returns": reading.returns,
+        "lengths": reading.lengths,
         "terminals": int(terminals.sum()),
         "timeouts": int(timeouts.sum()),
         "both": int((terminals & timeouts).sum()),
         "saturated": float((actions >= SATURATED).mean()),
         "outside": float((actions > 1).any(axis=1).mean()),
         "spread": action_spread(raw),
+        "scaling": scaling,
     }
     return found | {"suspicious": _suspicious(raw, found, terminals, timeouts, family)}
 
@@ -71,7 +80,7 @@ def _suspicious(raw, found, terminals, timeouts, family):
     duplicates = size - len(np.unique(rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1])))))
     if duplicates:
         notes.append(f"{duplicates} rows repeat an earlier row's observation and action")
-    if found["both"] and family != "antmaze":
+    if found["both"] and family == "locomotion":
         notes.append(f"{found['both']} rows are terminal and timed out: D4RL drops them, the terminal is lost")
     # A jump from a row to the next shows where a trajectory really ends.
     leaps = np.linalg.norm(np.diff(raw["observations"][:, : 2 if family == "antmaze" else None], axis=0), axis=1)
@@ -123,11 +132,18 @@ def _chain(spread: float) -> str:
     return f"a diffusion chain's last kernel {steps} ({five:.2f} with 5)"
 
 
-def origin(path: Path) -> str:
-    """Says whether a file is one of D4RL's, byte for byte."""
+def origin(path: Path, family: str = "") -> str:
+    """Says whether a file is one of D4RL's, byte for byte; where it is, and no task was named, how its task reads it.
+
+    Args:
+      path: of the file.
+      family: of the task by whose rules it was read; "": by those of files of one's own.
+    """
     known = d4rl.known_file(path)
     if known is not None:
-        return f"this is D4RL's {known}, byte for byte"
+        task = next((entry.name for entry in d4rl.TASKS.values() if entry.file == known), None)
+        other = f"; by the rules of that task: {task} --dataset_path={path}" if task and not family else ""
+        return f"this is D4RL's {known}, byte for byte{other}"
     if path.name in d4rl.known_files():
         size, _ = d4rl.known_files()[path.name]
         return f"it is not D4RL's {path.name}: that has {size} bytes and another SHA-256 (here {path.stat().st_size})"
@@ -150,6 +166,7 @@ def report(name: str, found: dict, reference: tuple[float, float] | None) -> str
         f"episodes     {len(found['returns'])} complete",
         f"returns      {spread(found['returns'], 2)}",
         f"lengths      {spread(found['lengths'], 0)}",
+        f"scaling      {found['scaling']}",
     ]
     if reference is not None:
         # In antmaze data an episode goes on at the goal and is paid again; its score counts once.
@@ -167,47 +184,57 @@ def report(name: str, found: dict, reference: tuple[float, float] | None) -> str
     return "\n".join(lines)
 
 
+def _read(options: argparse.Namespace) -> tuple[Path, d4rl.Reading, str, fit.Fit | None]:
+    """Returns the file's path, what is in it, the family of its task, and how it fits the environment."""
+    if options.name in d4rl.TASKS:
+        for name in ("columns", "env"):
+            if getattr(options, name):
+                raise UserError(f"--{name} is for a file of one's own, which {options.name} is not: leave it out.")
+        path = d4rl.find(options.name, options.dataset_path, mirrors=Data.mirrors)
+        return path, d4rl.by_rules(files.read(path), options.name, str(path)), d4rl.TASKS[options.name].family, None
+    path = expanded(options.name)
+    if not os.path.exists(path) and not path.suffix and path.name == options.name:
+        raise unknown_name("D4RL task, and no file,", options.name, d4rl.TASKS)
+    if options.dataset_path:
+        raise UserError(f"--dataset_path is for a D4RL task, and {options.name} is a file itself: leave it out.")
+    make = custom.environment(options.env)
+    box = None if make is None else contract.trial(make, 0).action_space
+    raw = custom.read(str(path), options.columns)
+    reading = custom.by_rules(raw, str(path), box)
+    fitting = None if make is None else fit.compare(reading.raw | {"actions": raw["actions"]}, make, options.env)
+    return path, reading, "", fitting
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m bdpo_jax.data.inspect", description=__doc__.splitlines()[2])
     parser.add_argument("name", help="a D4RL task, or a file: HDF5, npz, CSV or parquet")
     parser.add_argument(
         "--dataset_path", default="", help="the task's file or its folder; default: D4RL's cache, or download"
     )
-    parser.add_argument("--max_episode_steps", type=int, default=1000, help="of a file without timeouts")
     parser.add_argument("--columns", default="", help="of a file: KEY=COLUMN,COLUMN;KEY=COLUMN (docs/own-data.md)")
     parser.add_argument("--env", default="", help="gymnasium environment to compare a file with")
     parser.add_argument("--picture", type=Path, help="default: NAME.png in the working directory")
     options = parser.parse_args(arguments)
-    name, limit, family, reference = options.name, options.max_episode_steps, "locomotion", None
+    write_any_text()
+    name = options.name
     try:
-        path, optional = Path(name), custom.OPTIONAL
-        if not path.exists():
-            task, optional = d4rl.TASKS[name], custom.OPTIONAL[:1]
-            path, limit, family = (
-                d4rl.find(name, options.dataset_path, mirrors=Data.mirrors),
-                task.max_episode_steps,
-                task.family,
-            )
-            reference = d4rl.REFERENCE_SCORES[name.split("-")[0]]
-        elif path.name.startswith("Ant_maze"):
-            family = "antmaze"
-        raw = files.read(path, optional, options.columns)
-        if "next_observations" in raw:
-            custom.find_episodes(raw, str(path), needed=False)
-        make = custom.environment(options.env)
-        fitting = None if make is None else fit.compare(raw, make, options.env)
-        if fitting is not None:
-            raw["actions"] = spaces.unit_actions(raw["actions"], fitting.actions)
-        found = facts(raw, limit, family) | {"origin": origin(path), "fit": fitting.lines if fitting else []}
+        path, reading, family, fitting = _read(options)
+        found = facts(reading, family) | {"origin": origin(path, family), "fit": fitting.lines if fitting else []}
         found["suspicious"] += fitting.suspicious if fitting else []
     except UserError as error:
         sys.exit(f"Error: {error}")
+    reference = d4rl.REFERENCE_SCORES[name.split("-")[0]] if family else None
     print(report(f"{name} ({path})" if name != str(path) else name, found, reference))
     from bdpo_jax import plotting  # below the data in the house: only this command draws
 
+    raw = reading.raw
     picture = options.picture or Path(Path(name).stem + ".png")
     positions = raw["observations"][:, :2] if family == "antmaze" else None
-    plotting.dataset(picture, name, found["returns"], found["lengths"], raw["rewards"], raw["actions"], positions)
+    episodes = found["returns"], found["lengths"]
+    try:
+        plotting.dataset(picture, as_text(name), *episodes, raw["rewards"], raw["actions"], positions)
+    except UserError as error:
+        sys.exit(f"Error: {error}")
     print(f"Picture: {picture}")
 
 

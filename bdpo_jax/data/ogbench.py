@@ -5,7 +5,6 @@ import functools
 import importlib
 import io
 from collections.abc import Callable
-from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -14,6 +13,7 @@ from bdpo_jax.data import d4rl, rewards
 from bdpo_jax.data.dataset import Dataset, check
 from bdpo_jax.envs import foreign
 from bdpo_jax.errors import UserError
+from bdpo_jax.workdir import expanded
 
 
 def _package(name: str):
@@ -44,7 +44,7 @@ def load_scaled(
       UserError: no such dataset, or the package is missing.
     """
     package = _package(name)
-    path = str(Path(dataset_path).expanduser()) if dataset_path else None
+    path = str(expanded(dataset_path)) if dataset_path else None
     try:
         # The package prints where it downloads from.
         with contextlib.redirect_stdout(io.StringIO()):

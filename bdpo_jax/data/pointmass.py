@@ -13,6 +13,8 @@ All functions work on a whole batch of positions at once; `bdpo_jax.envs.pointma
 
 import numpy as np
 
+from bdpo_jax.errors import UserError
+
 START = np.array([-0.5, 0.0])
 START_NOISE = 0.01  # half-width of the uniform noise of the start, per axis
 GOAL = np.array([0.7, 0.0])
@@ -130,7 +132,12 @@ def generate(seed: int, episodes: int = 750) -> dict:
     Returns:
       D4RL's arrays, episode after episode: `observations [rows, 2]`, `actions [rows, 2]`, `rewards [rows]`
       (float32), `terminals [rows]`, `timeouts [rows]` (bool).
+
+    Raises:
+      UserError: no episode is asked for.
     """
+    if episodes < 1:
+        raise UserError(f"The point mass was asked for {episodes} episodes (dataset_size); ask for at least 1.")
     random = np.random.default_rng(seed)
     style = _draw_style(random, episodes)
     positions = start_positions(random, episodes)

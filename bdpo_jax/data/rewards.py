@@ -81,6 +81,23 @@ def find_scaling(
     return found(factor)
 
 
+def shift(data: Dataset, amount: float) -> Dataset:
+    """Returns the data with a number added to every reward.
+
+    Raises:
+      UserError: a reward is infinite in float32 then, or the differences between rewards vanish beside the number.
+    """
+    with np.errstate(over="ignore"):
+        shifted = np.asarray(data.rewards) + np.float32(amount)
+    lost = np.ptp(data.rewards) > 0 and np.ptp(shifted) == 0
+    if lost or not np.isfinite(shifted).all():
+        fault = "all equal" if lost else "infinite"
+        raise UserError(
+            f"config.reward_shift is {amount!r}, with which rewards are {fault} in float32: give a smaller one."
+        )
+    return data.replace(rewards=shifted)
+
+
 def scale(data: Dataset, scaling: Scaling, where: str) -> Dataset:
     """Returns the data with scaled rewards.
 

@@ -8,6 +8,8 @@ here: MuJoCo computes them from a twin of the model in which every capsule is th
 import copy
 import ctypes.util
 import functools
+import importlib
+import importlib.util
 import os
 import re
 import sys
@@ -25,6 +27,10 @@ from bdpo_jax.errors import UserError
 VERIFIED_MUJOCO = "3.1.6"
 ALSO_VERIFIED = ((3, 2, 7), (3, 5, 0))  # from the first on, before the second
 INSTALL = f"pip install mujoco=={VERIFIED_MUJOCO} (Python 3.10 to 3.12) or 'mujoco>=3.2.7,<3.5' (Python 3.13)"
+# Values of $MUJOCO_GL: what draws on a system, beside glfw; the system's own choice; nothing.
+GL = {"linux": ("egl", "osmesa", "glx"), "darwin": ("cgl",), "win32": ("wgl",)}
+GL_ON = ("enable", "enabled", "on", "true", "1")
+GL_OFF = ("disable", "disabled", "off", "false", "0")
 INERTIA_ARRAYS = ("body_mass", "body_inertia", "body_ipos", "body_iquat")
 
 
@@ -33,16 +39,12 @@ def import_mujoco():
     """The `mujoco` module; warns once when its version is none of those whose physics are verified.
 
     Without a screen, and unless `$MUJOCO_GL` says otherwise, pictures are made by OSMesa, or EGL where that is missing.
+    Where neither can be loaded there are no pictures, but physics all the same.
 
     Raises:
-      UserError: mujoco is not installed.
+      UserError: mujoco is not installed, or `$MUJOCO_GL` is none of its values.
     """
-    if sys.platform == "linux" and not os.environ.get("DISPLAY"):
-        os.environ.setdefault("MUJOCO_GL", "osmesa" if ctypes.util.find_library("OSMesa") else "egl")
-    try:
-        import mujoco
-    except ImportError as error:
-        raise UserError(f"MuJoCo tasks need the package mujoco: {INSTALL}.") from error
+    mujoco, _ = _imported()
     if not is_verified(mujoco.__version__):
         warnings.warn(
             f"mujoco {mujoco.__version__} is installed, but D4RL's physics are verified for mujoco {VERIFIED_MUJOCO} "
@@ -50,6 +52,48 @@ def import_mujoco():
             stacklevel=2,
         )
     return mujoco
+
+
+@functools.cache
+def _imported() -> tuple[Any, str]:
+    """The `mujoco` module, and why it cannot draw: "" where it may be able to."""
+    _choose_gl()
+    if importlib.util.find_spec("mujoco") is None:
+        raise UserError(f"MuJoCo tasks need the package mujoco: {INSTALL}.")
+    before = {name: os.environ.get(name) for name in ("MUJOCO_GL", "PYOPENGL_PLATFORM")}
+    try:
+        return importlib.import_module("mujoco"), "MUJOCO_GL is disable" if _gl() in GL_OFF else ""
+    except Exception as error:  # noqa: BLE001 (a GL library that is missing or broken raises anything)
+        told = "".join(f", {name}={value}" for name, value in before.items() if value is not None)
+        why = " ".join(str(error).split()) + told
+    os.environ["MUJOCO_GL"] = "disable"
+    try:
+        return importlib.import_module("mujoco"), why
+    except Exception as error:
+        raise UserError(f"The package mujoco cannot be imported ({error}): {INSTALL}.") from error
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+def _gl() -> str:
+    return os.environ.get("MUJOCO_GL", "").strip().lower()
+
+
+def _choose_gl() -> None:
+    """Sets `$MUJOCO_GL` where it is not and there is no screen; refuses a value that MuJoCo does not know."""
+    known = (*GL.get(sys.platform, ()), "glfw")
+    if _gl() not in ("", *known, *GL_ON, *GL_OFF):
+        raise UserError(
+            f"The environment variable MUJOCO_GL is {os.environ['MUJOCO_GL']!r}; it must be one of {', '.join(known)} "
+            "(which draw pictures) or disable: mend or unset it."
+        )
+    if not _gl() and sys.platform == "linux" and not os.environ.get("DISPLAY"):
+        platform = os.environ.get("PYOPENGL_PLATFORM")  # MuJoCo takes no other than this
+        found = "osmesa" if ctypes.util.find_library("OSMesa") else "egl"
+        os.environ["MUJOCO_GL"] = platform if platform in ("osmesa", "egl") else found
 
 
 def is_verified(version: str) -> bool:
@@ -176,7 +220,10 @@ class MujocoEnv(gymnasium.Env):
         if self.render_mode != "rgb_array":
             return None
         if self._renderer is None:
+            _, why = _imported()
             try:
+                if why:
+                    raise RuntimeError(why)
                 self._renderer = self._mujoco.Renderer(self.model, height=480, width=480)
             except (self._mujoco.FatalError, AttributeError, ImportError, RuntimeError) as error:
                 raise UserError(

@@ -11,11 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bdpo_jax import compare
+from bdpo_jax.arguments import write_any_text
 from bdpo_jax.data.dataset import unknown_name
 from bdpo_jax.errors import Stopped, UserError
 from bdpo_jax.experiments import plan
 from bdpo_jax.experiments.plan import Item
 from bdpo_jax.experiments.runner import Runner, tell
+from bdpo_jax.workdir import expanded
 
 SIZES = ("full", "laptop")
 
@@ -28,7 +30,10 @@ def read(module: str) -> Mapping[str, Mapping[str, Sequence]]:
     """
     if not Path("launch.py").exists():
         raise UserError("There is no launch.py here: change to the repository's root.")
-    return importlib.import_module(module).EXPERIMENTS
+    try:
+        return importlib.import_module(module).EXPERIMENTS
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"{module} is no module of experiments ({error}): it must have EXPERIMENTS.") from error
 
 
 def listed(experiments: Mapping[str, Mapping[str, Sequence]]) -> str:
@@ -79,19 +84,23 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--list", action="store_true", help="name the experiments")
     parser.add_argument("--tables", default="configs.experiments", help="the module of the experiments' tables")
     options = parser.parse_args(arguments)
+    write_any_text()
     try:
         experiments = read(options.tables)
         if options.list:
             print(listed(experiments))
             return 0
+        if options.name is None:
+            raise UserError(f"Name an experiment: {', '.join(experiments)}.")
         if options.name not in experiments:
-            raise unknown_name("experiment", str(options.name), experiments)
-        workdir = options.workdir or f"runs/{options.name}-{options.size}"
+            raise unknown_name("experiment", options.name, experiments)
+        workdir = expanded(options.workdir or f"runs/{options.name}-{options.size}")
+        data = options.data and expanded(options.data)
         if options.size not in experiments[options.name]:
             raise UserError(
                 f"{options.name} has no {options.size} size; it has {', '.join(experiments[options.name])}."
             )
-        items = plan.items(experiments[options.name][options.size], workdir, options.data, options.separate)
+        items = plan.items(experiments[options.name][options.size], workdir, data, options.separate)
         numbers = range(len(items)) if options.index is None else [options.index]
         if options.index is not None and not 0 <= options.index < len(items):
             raise UserError(f"--index is {options.index}; {options.name} has the commands 0 to {len(items) - 1}.")
@@ -99,6 +108,6 @@ def main(arguments: list[str] | None = None) -> int:
             for number in numbers:
                 print(f"{number}: {items[number]}{'  # finished' if items[number].finished() else ''}")
             return 0
-        return run(items, numbers, Path(workdir) / "compare")
+        return run(items, numbers, workdir / "compare")
     except UserError as error:
         sys.exit(f"Error: {error}")

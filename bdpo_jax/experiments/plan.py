@@ -175,5 +175,9 @@ def outcome(item: Item) -> str:
 
 
 def _read(file: Path) -> dict:
-    """The contents of a JSON file; {} where there is none."""
-    return json.loads(file.read_text()) if file.exists() else {}
+    """The contents of a JSON file; {} where there is none, or a damaged one: what wrote it runs again."""
+    try:
+        found = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -12,9 +12,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bdpo_jax import results
+from bdpo_jax.arguments import write_any_text
 from bdpo_jax.errors import UserError
 from bdpo_jax.report import contents, figures, page, tables, writing
 from bdpo_jax.report.contents import Contents
+from bdpo_jax.workdir import expanded
 
 
 def write(found: Contents, out: Path, refresh: int | None = None) -> None:
@@ -63,10 +65,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--watch", action="store_true", help="write it again while runs go on")
     parser.add_argument("--every", type=int, default=30, help="seconds between two reports of --watch; default: 30")
     options = parser.parse_args(arguments)
+    write_any_text()
     if options.every < 1:
         parser.error("--every must be 1 or more")
-    out = Path(options.out)
     try:
+        out = expanded(options.out)
         if options.watch:
             print(f"Watching; the page is {out / 'index.html'}, Ctrl-C ends this.", flush=True)
             found = watch(options.directories, out, options.every)

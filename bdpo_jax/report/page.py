@@ -13,6 +13,7 @@ from typing import NamedTuple
 from bdpo_jax.report import commands, tables
 from bdpo_jax.report.contents import Contents
 from bdpo_jax.report.tables import Cell, Row, Table
+from bdpo_jax.report.writing import ERRORS
 from bdpo_jax.results import Problem, Run, by_label
 from bdpo_jax.workdir import replacing
 
@@ -46,7 +47,7 @@ def write(path: Path, found: Contents, figures: Mapping[str, Sequence[Picture]],
         f"<style>\n{style}</style></head>\n<body>\n{''.join(parts)}\n<script>\n{script}</script></body></html>\n"
     )
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors=ERRORS)
 
 
 def _inside(name: str) -> str:

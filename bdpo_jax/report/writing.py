@@ -6,6 +6,8 @@ from pathlib import Path
 from bdpo_jax.report.tables import MARK, Cell, Table
 from bdpo_jax.workdir import replacing
 
+ERRORS = "backslashreplace"  # names of files may hold what is no text
+
 _SPECIAL = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
     **{"±": r"$\pm$", MARK: r"$^\dagger$", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
@@ -15,13 +17,16 @@ _SPECIAL = {
 
 def write(folder: Path, name: str, table: Table) -> None:
     """Writes a table as NAME.csv and NAME.tex into a folder."""
-    with replacing(folder / f"{name}.csv") as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+    with (
+        replacing(folder / f"{name}.csv") as temporary,
+        open(temporary, "w", newline="", encoding="utf-8", errors=ERRORS) as file,
+    ):
         writer = csv.writer(file)
         writer.writerow(table.columns)
         for row in table.rows:
             writer.writerow([cell.text if cell.value is None else cell.value for cell in row])
     with replacing(folder / f"{name}.tex") as temporary:
-        temporary.write_text(latex(table), encoding="utf-8")
+        temporary.write_text(latex(table), encoding="utf-8", errors=ERRORS)
 
 
 def latex(table: Table) -> str:

@@ -1,7 +1,9 @@
 """The generated point mass: a sequential task without downloads, and its picture."""
 
+from collections.abc import Callable
 from pathlib import Path
 
+import gymnasium
 import jax
 import numpy as np
 
@@ -14,7 +16,9 @@ from bdpo_jax.tasks.simulated import Simulated, task_environment
 class PointMass(Simulated):
     """Episodes of the point mass, which know success, collision and the way taken."""
 
-    environment = staticmethod(task_environment)
+    @staticmethod
+    def environment(config) -> Callable[[], gymnasium.Env]:
+        return task_environment(config.task)
 
     def load(self) -> None:
         self.raw = pointmass.generate(data_seed(self.config), self.config.dataset_size)

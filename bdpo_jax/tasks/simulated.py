@@ -15,6 +15,7 @@ from bdpo_jax.data.dataset import Dataset
 from bdpo_jax.envs import antmaze, contract
 from bdpo_jax.errors import UserError
 from bdpo_jax.tasks.base import Acting
+from bdpo_jax.workdir import expanded
 
 NO_ENVIRONMENT = "none"  # the `config.env` of a run without scores
 
@@ -27,19 +28,13 @@ class Simulated:
     source: dict[str, str | None]
     references: dict
     takes_env = False  # whether `config.env` may name the environment
-    takes_columns = False  # whether `config.columns` may name the data's
 
     def __init__(self, config):
         self.config, self.references, self.source = config, {}, {}
-        if config.columns and not self.takes_columns:
-            raise UserError(
-                f"config.columns is {config.columns!r}; it is for a file of one's own, which {config.task} is not: "
-                "leave it empty."
-            )
         self.make_env, self.trial = self.tried_environment(config)
         self.load()
         if config.reward_shift:
-            self.dataset = self.dataset.replace(rewards=self.dataset.rewards + np.float32(config.reward_shift))
+            self.dataset = rewards.shift(self.dataset, config.reward_shift)
         self._check_widths()
 
     def for_run(self, config) -> "Simulated":
@@ -177,16 +172,18 @@ class Simulated:
         return None
 
 
-def task_environment(config) -> Callable[[], gymnasium.Env]:
+def task_environment(task: str, backend: str = "mujoco") -> Callable[[], gymnasium.Env]:
     """Returns a function that makes the environment of a task of ours."""
-    envs.max_episode_steps(config.task)  # an unknown task is an error here
-    return functools.partial(envs.make, config.task, config.backend)
+    envs.max_episode_steps(task)  # an unknown task is an error here
+    return functools.partial(envs.make, task, backend)
 
 
 class D4RL(Simulated):
     """The tasks of D4RL, scored by normalised return."""
 
-    environment = staticmethod(task_environment)
+    @staticmethod
+    def environment(config) -> Callable[[], gymnasium.Env]:
+        return task_environment(config.task, config.backend)
 
     def load(self) -> None:
         config = self.config
@@ -255,7 +252,6 @@ class File(Simulated):
     """A file of one's own, scored in any registered gymnasium environment, or not at all."""
 
     takes_env = True
-    takes_columns = True
 
     @staticmethod
     def environment(config) -> Callable[[], gymnasium.Env] | None:
@@ -267,4 +263,4 @@ class File(Simulated):
         self.dataset, self.scaling = custom.load_scaled(
             config.dataset_path, config.reward_scaling, space, config.columns, config.action_bounds
         )
-        self.source = d4rl.source(Path(config.dataset_path).expanduser())
+        self.source = d4rl.source(expanded(config.dataset_path))

@@ -5,7 +5,7 @@ import dataclasses
 from bdpo_jax import settings
 from bdpo_jax.agents import AGENTS
 from bdpo_jax.data.dataset import unknown_name
-from bdpo_jax.data.options import Data
+from bdpo_jax.data.options import SIMULATED, Data
 from bdpo_jax.errors import UserError
 from bdpo_jax.settings import anything, number
 
@@ -25,8 +25,8 @@ class Training:
     devices: int = number(0, "how many to use, runs first, then parts of the batch; 0: all", least=0, may_change=True)
 
     evaluate_every: int = number(50_000, "updates; the end of a phase is scored, too", least=1, may_change=True)
-    eval_episodes: int = number(10, "per evaluation; antmaze 100", least=1, may_change=True)
-    final_episodes: int = number(0, "in the last evaluation; 0: eval_episodes", least=0, may_change=True)
+    eval_episodes: int = number(10, "per evaluation; antmaze 100", least=1, may_change=True, of=SIMULATED)
+    final_episodes: int = number(0, "in the last evaluation; 0: eval_episodes", least=0, may_change=True, of=SIMULATED)
     log_every: int = number(1_000, "updates; a stop signal may have to wait as long", least=1, may_change=True)
     checkpoint_every: int = number(50_000, "updates", least=1, may_change=True)
     keep_checkpoints: int = number(3, "how many checkpoints are kept", least=1, may_change=True)
@@ -60,7 +60,7 @@ def owners(config) -> tuple:
 
 
 def check(config) -> None:
-    """Raises a `UserError` that names the first key whose value makes no sense."""
+    """Raises a `UserError` that names the first key whose value makes no sense, or that the task would not read."""
     settings.check(config, *owners(config))
     made = f"{config.family}/{config.task},{config.agent}"
     if config.recipe and config.recipe.rpartition(",")[0] != made:
@@ -68,6 +68,7 @@ def check(config) -> None:
             f"config.family, task and agent are {made!r}, but the other settings were made for {config.recipe!r}: name "
             "the task and the algorithm in the config file's argument, --config=configs/FILE.py:TASK,ALGORITHM."
         )
+    settings.refuse_unread(config, config.family, Training, Data)
     seeds = tuple(config.seeds)
     whole = all(isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0 for seed in seeds)
     if not whole or len(set(seeds)) != len(seeds):
@@ -91,6 +92,11 @@ def describe(config) -> str:
 def may_change(config) -> tuple[str, ...]:
     """Returns the keys in which a run that goes on may differ from its beginning."""
     return settings.changeable(*owners(config))
+
+
+def unread(config) -> tuple[str, ...]:
+    """Returns the keys that the config's kind of tasks does not read, whatever they were when a run began."""
+    return tuple(field.name for field in settings.unread(config.get("family", ""), Training, Data))
 
 
 def may_drop(config) -> dict[str, tuple]:

@@ -141,11 +141,15 @@ class Run:
         try:
             latest = json.loads(file.read_text()) if file.exists() else scored
             later = scored["step"] < latest["step"] <= done
-        except (ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{file} is damaged ({error}): delete it and run the same command again.") from error
         if later:
             scored = latest
-        unfinished = self._scores.stored(state, scored, done)
+
+        def kept(step: int) -> State | None:
+            return self._checkpoints.restore(state, step)[0] if step in self._checkpoints.steps() else None
+
+        unfinished = self._scores.stored(state, scored, done, kept)
         return Restored([np.asarray(leaf) for leaf in jax.tree.leaves(saved)], extra["seconds"], scored, unfinished)
 
     def prepare(self, stack: contextlib.ExitStack, done: int, restored: Restored | None) -> None:

@@ -88,9 +88,12 @@ class Scores:
         if self.under_way != done:
             self._evaluator.store()
 
-    def stored(self, state: State, last: dict, done: int) -> Unfinished | None:
-        """Reads an evaluation that was stored after the `last` one and before `done` updates; in the first process."""
-        return self._evaluator.stored(state, last["step"], done)
+    def stored(self, state: State, last: dict, done: int, kept: Callable[[int], State | None]) -> Unfinished | None:
+        """Reads an evaluation that was stored after the `last` one and before `done` updates; in the first process.
+
+        Arguments and errors are those of `Evaluator.stored`.
+        """
+        return self._evaluator.stored(state, last["step"], done, kept)
 
     def go_on(self, state: State, last: dict, unfinished: Unfinished | None) -> None:
         """Takes over the last scores, and begins an unfinished evaluation again.

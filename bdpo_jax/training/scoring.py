@@ -18,6 +18,7 @@ from bdpo_jax import devices
 from bdpo_jax.agents import common
 from bdpo_jax.agents.base import State
 from bdpo_jax.checkpoint import Checkpointer
+from bdpo_jax.errors import Damaged
 from bdpo_jax.tasks.base import Acting
 
 
@@ -126,16 +127,22 @@ class Evaluator:
             checkpoints.save(self._pending.step, self._pending.state)
         self._pending.is_stored = True
 
-    def stored(self, state: State, after: int, before: int) -> tuple[int, list[np.ndarray]] | None:
+    def stored(
+        self, state: State, after: int, before: int, kept: Callable[[int], State | None]
+    ) -> tuple[int, list[np.ndarray]] | None:
         """The update and the snapshot's leaves of a stored evaluation between `after` and `before`, both exclusive.
 
         To be called in the process that writes.
 
         Args:
           state: any of the run.
+          kept: update -> the state after it, None where it is not kept: what is taken where the snapshot is damaged.
 
         Returns:
           None where there is none.
+
+        Raises:
+          Damaged: the snapshot is, and the state of its update is not kept.
         """
         if not self._directory.is_dir():
             return None
@@ -144,7 +151,14 @@ class Evaluator:
             if step is None or not after < step < before:
                 return None
             like = jax.eval_shape(common.only_acting, state)
-            return step, [np.asarray(leaf) for leaf in jax.tree.leaves(checkpoints.restore(like)[0])]
+            try:
+                found = checkpoints.restore(like)[0]
+            except Damaged:
+                whole = kept(step)
+                if whole is None:
+                    raise
+                found = common.only_acting(whole)
+            return step, [np.asarray(leaf) for leaf in jax.tree.leaves(found)]
 
     def forget(self) -> None:
         """Deletes what was stored; in the process that writes."""

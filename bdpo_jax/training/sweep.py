@@ -37,7 +37,7 @@ def expand(config) -> dict[str, ConfigDict]:
     found = {}
     for seed, *values in itertools.product(tuple(config.seeds) or (config.seed,), *swept.values()):
         one = ConfigDict(config.to_dict())
-        if one.dataset_seed < 0:
+        if one.dataset_seed < 0 and "dataset_seed" not in options.unread(config):
             one.dataset_seed = config.seed  # one dataset for all
         one.seeds, one.seed = (), seed
         for key in one.sweep:

@@ -25,7 +25,12 @@ from bdpo_jax.training.run import BROKEN, Observer, Restored, Run
 from bdpo_jax.training.schedule import Chunk, Schedule
 from bdpo_jax.training.scoring import Evaluator, snapshot
 from bdpo_jax.training.signals import StopSignals
-from bdpo_jax.workdir import Workdir
+from bdpo_jax.workdir import Workdir, expanded
+
+MORE_MEMORY = (
+    "what was saved is kept; take a smaller batch_size or runs_at_once, smaller networks, or dataset_memory=host where "
+    "a device's own is too small"
+)
 
 
 def run(config, workdir: str | Path, observer: Observer = lambda *_: None) -> dict:
@@ -48,7 +53,7 @@ def run(config, workdir: str | Path, observer: Observer = lambda *_: None) -> di
       NonFinite: a number became NaN or infinite; the state is saved apart. Of a group, after the others' end.
     """
     options.check(config)
-    configs, path = sweep.expand(config), Path(workdir).expanduser()
+    configs, path = sweep.expand(config), expanded(workdir)
     for one in configs.values():
         options.check(one)
     schedule = _schedule(next(iter(configs.values())))
@@ -56,11 +61,12 @@ def run(config, workdir: str | Path, observer: Observer = lambda *_: None) -> di
         flags, flag = os.environ.get("XLA_FLAGS", ""), "--xla_gpu_deterministic_ops=true"
         os.environ["XLA_FLAGS"] = flags if flag in flags else f"{flags} {flag}"
     if config.compilation_cache:
-        with contextlib.suppress(RuntimeError):  # nobody's home: nothing is kept
-            jax.config.update("jax_compilation_cache_dir", str(Path(config.compilation_cache).expanduser()))
+        with contextlib.suppress(UserError):  # nobody's home: nothing is kept
+            jax.config.update("jax_compilation_cache_dir", str(expanded(config.compilation_cache)))
     devices.require()
-    task = tasks.make(next(iter(configs.values())))
-    with StopSignals() as signals, contextlib.ExitStack() as stack:
+    with devices.enough_memory(MORE_MEMORY):
+        task = tasks.make(next(iter(configs.values())))
+    with StopSignals() as signals, contextlib.ExitStack() as stack, devices.enough_memory(MORE_MEMORY):
         held: list[Workdir] = []
         devices.shared(lambda: held.append(stack.enter_context(_directory(path, config))))
         results: dict[str, dict] = {}
@@ -322,7 +328,8 @@ def _open(
 
 
 def _directory(path: Path, config) -> Workdir:
-    return Workdir(path, config, options.may_change(config), options.may_drop(config))
+    may_change = (*options.may_change(config), *options.unread(config))
+    return Workdir(path, config, may_change, options.may_drop(config))
 
 
 def _progress_bar(config, schedule: Schedule, done: int) -> loggers.Loggers:

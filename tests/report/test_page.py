@@ -1,6 +1,7 @@
 """The page: one file that needs nothing, with the runs' numbers and what is wrong; in a browser where there is one."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -107,3 +108,9 @@ def test_a_browser_shows_it_and_sorts_its_tables(report):
     assert header[1] == "return" and 'aria-sort="ascending"' in done.stdout
     assert [row[1] for row in rows] == ["-2.00", "3.00", "6.38"]  # as numbers, and from the least on
     assert 'data-width="' in done.stdout and 'data-width="0"' not in done.stdout  # the picture was read
+
+
+def test_a_directory_whose_name_is_no_text_is_told_of(tmp_path):
+    make_run(tmp_path / os.fsdecode(b"run\xff"))
+    command.main([str(tmp_path), f"--out={tmp_path / 'report'}"])
+    assert "run\\udcff" in (tmp_path / "report" / "tables" / "runs.csv").read_text()

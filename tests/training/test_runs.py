@@ -1,6 +1,7 @@
 """Whole runs, tiny: phases, resuming bit for bit, stopping, refusing, scoring beside training."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,7 +32,8 @@ from bdpo_jax.checkpoint import Checkpointer
 from bdpo_jax.errors import NonFinite, Stopped, UserError
 from bdpo_jax.training import sources
 from bdpo_jax.training.scoring import Evaluator
-from configs import pointmass
+from bdpo_jax.workdir import read_config, write_json
+from configs import pointmass, synthetic2d
 
 ALL = ["policy", "behavior"]
 ROOT = Path(__file__).resolve().parents[2]
@@ -109,6 +111,9 @@ def test_its_policies_can_be_loaded(whole):
         load_policy(workdir, policy="actor")
     with pytest.raises(UserError, match="'behavior' of bdpo draws one action"):
         load_policy(workdir, policy="behavior", candidates=3)
+    for wrong in (np.zeros(3), np.zeros((5, 1)), 0.0):
+        with pytest.raises(UserError, match=r"observations have the shape .*; this run's are \[..., 2\]"):
+            policy(wrong)
 
 
 def test_its_values_can_be_loaded(whole):
@@ -118,6 +123,8 @@ def test_its_values_can_be_loaded(whole):
     one, many = (load_policy(workdir, candidates=count)(observations, key) for count in (1, 50))
     assert q(observations, one).shape == (64,) and q(observations[0], one[0]).shape == ()
     assert q(observations, many).mean() > q(observations, one).mean()
+    with pytest.raises(UserError, match=r"actions have the shape \[64\]; this run's are \[..., 2\]"):
+        q(observations, one[:, 0])
 
 
 def test_the_score_command(whole, capsys, tmp_path):
@@ -233,26 +240,48 @@ def test_an_evaluation_cut_short_by_a_stop_is_begun_again(toy_whole, tmp_path, m
             training.run(toy_config(), tmp_path, stop_at(15))
         lost = {"step": 21, "policies": ["policy"], "episodes": 2, "scores": {}}
         (tmp_path / "scores.json").write_text(json.dumps(lost))
+    stop_while_scoring(toy_config(), tmp_path, monkeypatch, 21)
+    assert not any(row["step"] == "21" and row.get("eval/policy/return") for row in rows(tmp_path))
+    training.run(toy_config(), tmp_path)
+    assert_same(final_state(tmp_path, toy_config()), final_state(toy_whole[0], toy_config()))
+    assert logged(tmp_path) == logged(toy_whole[0])
+
+
+def stop_while_scoring(config, workdir, monkeypatch, update):
+    """Stops a run at update 27, while the policy of an earlier one is scored."""
     stopped, original = threading.Event(), Evaluator.store
     stop = stop_at(27)
 
     def observer(event, name, done):
-        if event == "scoring" and done == 21:
+        if event == "scoring" and done == update:
             stopped.wait(60)
         stop(event, name, done)
 
     def store(evaluator):
         original(evaluator)
-        if evaluator.step == 21 and evaluator._pending.is_stored:
+        if evaluator.step == update and evaluator._pending.is_stored:
             stopped.set()
 
     with monkeypatch.context() as patch, pytest.raises(Stopped):
         patch.setattr(Evaluator, "store", store)
-        training.run(toy_config(), tmp_path, observer)
-    assert not any(row["step"] == "21" and row.get("eval/policy/return") for row in rows(tmp_path))
-    training.run(toy_config(), tmp_path)
-    assert_same(final_state(tmp_path, toy_config()), final_state(toy_whole[0], toy_config()))
-    assert logged(tmp_path) == logged(toy_whole[0])
+        training.run(config, workdir, observer)
+
+
+@pytest.mark.parametrize("update, evaluate_every", [(21, 12), (18, 9)])
+def test_a_damaged_snapshot_of_an_unfinished_evaluation_loses_no_score(
+    toy_whole, tmp_path, monkeypatch, capsys, update, evaluate_every
+):
+    """There is a checkpoint of update 18, whose policy is the snapshot's; none of 21: the run goes back to 18."""
+    config = toy_config(evaluate_every=evaluate_every)
+    stop_while_scoring(config, tmp_path, monkeypatch, update)
+    capsys.readouterr()
+    for file in (tmp_path / "evaluating").rglob("d/*"):
+        file.write_bytes(b"0" * file.stat().st_size)
+    training.run(config, tmp_path)
+    assert ("Going back to update 18" in capsys.readouterr().err) == (update == 21)
+    assert_same(final_state(tmp_path, config), final_state(toy_whole[0], toy_config()))
+    scored = [int(row["step"]) for row in rows(tmp_path) if row.get("eval/policy/return")]
+    assert sorted(scored) == sorted({update, *range(9 + evaluate_every, TRAINED, evaluate_every), TRAINED})
 
 
 def test_training_goes_on_while_the_policy_is_scored(toy_whole, tmp_path):
@@ -512,3 +541,47 @@ def test_env_may_be_dropped_and_added_while_a_run_goes_on(toy_whole, tmp_path):
     assert training.run(toy_config(), tmp_path)["headline"] == results["headline"]
     with pytest.raises(UserError, match="leave it empty"):
         training.run(toy_config(env="Pendulum-v1"), tmp_path)
+
+
+def test_a_run_that_was_begun_with_settings_without_effect_goes_on_without_them(tmp_path, toy_whole):
+    """What such a run did is what it does now."""
+    workdir = shutil.copytree(toy_whole[0], tmp_path / "run")
+    write_json(workdir / "config.json", toy_config().to_dict() | {"reward_scaling": "none", "temperature": 0.5})
+    assert training.run(toy_config(), workdir)["step"] == TRAINED
+    assert read_config(workdir)["reward_scaling"] == "auto"
+
+
+def test_data_beyond_all_memory_are_one_sentence(tmp_path):
+    """A 2D set of 10^17 points: more bytes than a processor can address."""
+    config = synthetic2d.get_config()
+    config.dataset_size = 10**17
+    with pytest.raises(UserError, match="not enough memory .*smaller batch_size"):
+        training.run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("update", [9, 15])
+def test_a_directory_that_is_moved_while_it_is_written_is_one_sentence_and_goes_on(toy_whole, tmp_path, update):
+    """At update 9 while a checkpoint may be on its way, at 15 before the next one."""
+
+    def observer(event, name, done):
+        if event == ("saved" if update == 9 else "logged") and done == update:
+            shutil.move(tmp_path / "run", tmp_path / "moved")
+
+    with pytest.raises(UserError, match="run is gone, it was moved or deleted while its run went on"):
+        training.run(toy_config(), tmp_path / "run", observer)
+    training.run(toy_config(), tmp_path / "moved")
+    assert_same(final_state(tmp_path / "moved", toy_config()), final_state(toy_whole[0], toy_config()))
+
+
+@pytest.mark.parametrize("name", ["progress.csv", "scores.json", "tensorboard", "checkpoints"])
+def test_a_file_in_the_place_of_a_folder_or_the_reverse_is_one_sentence(toy_whole, tmp_path, name):
+    place = shutil.copytree(toy_whole[0], tmp_path / "run") / name
+    if place.is_dir():
+        shutil.rmtree(place)
+        place.write_text("")
+    else:
+        place.unlink()
+        place.mkdir()
+    with pytest.raises(UserError, match=f"{name} (is damaged|cannot be written, there is a file)"):
+        training.run(toy_config(), tmp_path / "run")
