@@ -295,7 +295,8 @@ def path_returns(state: State, visited: Visited) -> jax.Array:
         found = (1 - decay) * value + decay * following - hyper.eta * penalty
         return found, found
 
-    _, returns = jax.lax.scan(back, values[0], (values, visited.kls[1:]))
+    kls = visited.kls[1:].astype(values.dtype)  # of 64 bits where JAX has them, other than the networks' values
+    _, returns = jax.lax.scan(back, values[0], (values, kls))
     return jnp.concatenate([values[:1], returns])
 
 
