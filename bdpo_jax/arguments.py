@@ -60,10 +60,9 @@ def as_text(name: str) -> str:
 
 
 def write_any_text() -> None:
-    """Lets standard output and error write the code of a character that they cannot write, as of odd file names."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    """Lets standard output write the code of a character that it cannot write, as standard error does."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def flags(changes: Mapping[str, Any]) -> list[str]:

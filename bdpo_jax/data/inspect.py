@@ -221,17 +221,14 @@ def main(arguments: list[str] | None = None) -> None:
         path, reading, family, fitting = _read(options)
         found = facts(reading, family) | {"origin": origin(path, family), "fit": fitting.lines if fitting else []}
         found["suspicious"] += fitting.suspicious if fitting else []
-    except UserError as error:
-        sys.exit(f"Error: {error}")
-    reference = d4rl.REFERENCE_SCORES[name.split("-")[0]] if family else None
-    print(report(f"{name} ({path})" if name != str(path) else name, found, reference))
-    from bdpo_jax import plotting  # below the data in the house: only this command draws
+        reference = d4rl.REFERENCE_SCORES[name.split("-")[0]] if family else None
+        print(report(f"{name} ({path})" if name != str(path) else name, found, reference))
+        from bdpo_jax import plotting  # below the data in the house: only this command draws
 
-    raw = reading.raw
-    picture = options.picture or Path(Path(name).stem + ".png")
-    positions = raw["observations"][:, :2] if family == "antmaze" else None
-    episodes = found["returns"], found["lengths"]
-    try:
+        raw = reading.raw
+        picture = options.picture or Path(Path(name).stem + ".png")
+        positions = raw["observations"][:, :2] if family == "antmaze" else None
+        episodes = found["returns"], found["lengths"]
         plotting.dataset(picture, as_text(name), *episodes, raw["rewards"], raw["actions"], positions)
     except UserError as error:
         sys.exit(f"Error: {error}")
