@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from bdpo_jax.arguments import as_text, write_any_text
 from bdpo_jax.data import custom, d4rl, files, fit
 from bdpo_jax.data.dataset import unknown_name
 from bdpo_jax.data.options import Data
 from bdpo_jax.diffusion import variance_preserving
 from bdpo_jax.envs import contract
 from bdpo_jax.errors import UserError
+from bdpo_jax.text import as_text, write_any_text
 from bdpo_jax.workdir import expanded
 
 SATURATED = 0.99  # |action| from which a motor counts as being at its limit
