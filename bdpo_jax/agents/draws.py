@@ -38,7 +38,7 @@ def visit(static: Any, params: Any, batch: Batch, key: jax.Array, reference: Any
       params: of its noise predictor.
       batch: transitions; only observations are read.
       key: PRNG key.
-      reference: parameters of the behavior model, for the penalties; None: they are 0.
+      reference: parameters of the behavior model, for the penalties, evaluated as often; None: they are 0.
     """
     row_key, path_key = jax.random.split(key)
     size, action_dim = batch.actions.shape
