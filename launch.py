@@ -10,6 +10,7 @@ from ml_collections import config_flags
 
 from bdpo_jax import arguments, devices, training
 from bdpo_jax.errors import NonFinite, Stopped, UserError
+from bdpo_jax.text import write_any_text
 
 _DEFAULT = "--config=configs/synthetic2d.py"
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file and its argument; default: the 2D quick start.")
@@ -40,7 +41,7 @@ def main(argv):
     if len(argv) > 1:
         sys.exit(f"Error: the argument {argv[1]!r} is unknown; settings are given as --config.KEY=VALUE.")
     logging.set_verbosity(logging.WARNING)
-    arguments.write_any_text()
+    write_any_text()
     config = _CONFIG.value
     joined = bool(_DISTRIBUTED.value or _COORDINATOR.value)
     try:

@@ -1,8 +1,6 @@
 """What the flags library leaves to be wished for in `--config=FILE --config.KEY=VALUE`."""
 
-import io
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -52,18 +50,6 @@ def _names_file(argument: str) -> bool:
 def names_config(argv: Sequence[str]) -> bool:
     """Returns whether a config's file is among the arguments."""
     return any(map(_names_file, argv))
-
-
-def as_text(name: str) -> str:
-    """Returns a file's name with the codes of what is no text in it, as titles of pictures need it."""
-    return name.encode(errors="backslashreplace").decode()
-
-
-def write_any_text() -> None:
-    """Lets standard output and error write the code of a character that they cannot write, as of odd file names."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
 
 
 def flags(changes: Mapping[str, Any]) -> list[str]:

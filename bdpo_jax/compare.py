@@ -17,12 +17,12 @@ import jax
 import numpy as np
 
 from bdpo_jax import plotting, results
-from bdpo_jax.arguments import write_any_text
 from bdpo_jax.data import synthetic2d
 from bdpo_jax.distances import sliced_wasserstein
 from bdpo_jax.errors import UserError
 from bdpo_jax.policy import load_policy
 from bdpo_jax.results import Run, by_label, by_task, file_name
+from bdpo_jax.text import write_any_text
 from bdpo_jax.workdir import expanded, make_directory, replacing
 
 SAMPLES = 10_000  # of a policy in the plane

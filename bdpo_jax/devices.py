@@ -76,7 +76,8 @@ def enough_memory(remedy: str) -> Iterator[None]:
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
         if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        raise UserError(f"There is not enough memory ({' '.join(str(error).split())[:150]}): {remedy}.") from error
+        told = " ".join(str(error).split())[:150]  # Python's own says nothing
+        raise UserError(f"There is not enough memory{f' ({told})' if told else ''}: {remedy}.") from error
 
 
 def make_mesh(runs: int, batch_size: int, limit: int = 0) -> Mesh | None:

@@ -16,9 +16,9 @@ import numpy as np
 from jax import export as jax_export
 
 from bdpo_jax import devices
-from bdpo_jax.arguments import write_any_text
 from bdpo_jax.errors import UserError
 from bdpo_jax.policy import Restored, restore_policy
+from bdpo_jax.text import write_any_text
 from bdpo_jax.workdir import expanded, replacing
 
 PLATFORMS = ("cpu", "cuda", "tpu")

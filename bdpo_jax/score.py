@@ -8,9 +8,9 @@ import argparse
 import sys
 
 from bdpo_jax import devices, envs, evaluation, tasks
-from bdpo_jax.arguments import write_any_text
 from bdpo_jax.errors import UserError
 from bdpo_jax.policy import load_policy, read_run
+from bdpo_jax.text import write_any_text
 
 
 def score(

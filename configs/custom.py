@@ -9,7 +9,7 @@ python launch.py --config=configs/custom.py:mine.npz,quick  # laptop-sized
 
 from pathlib import Path
 
-from bdpo_jax.arguments import as_text
+from bdpo_jax.text import as_text
 from configs import base, locomotion
 
 

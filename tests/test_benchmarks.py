@@ -11,7 +11,7 @@ from helpers import config, make_batch, random_state
 from bdpo_jax import networks
 from bdpo_jax.agents import bdpo
 from bdpo_jax.settings import read
-from benchmarks import evaluation, faults, runtime, scaling, step, work
+from benchmarks import evaluation, runtime, scaling, step, work
 
 
 def xla_flops(function, *arguments):
@@ -128,6 +128,9 @@ def differ(left, right):
 
 @pytest.mark.parametrize("kind", ["flipped bit", "truncated file"])
 def test_a_fault_damages_one_file_of_the_newest_checkpoint(tmp_path, kind):
+    pytest.importorskip("fcntl", reason="the campaign is for Linux alone")
+    from benchmarks import faults
+
     content = bytes(range(200))
     for name in ("20/a", "100/a", "100/b"):
         (tmp_path / "checkpoints" / name).parent.mkdir(parents=True, exist_ok=True)

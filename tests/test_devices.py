@@ -186,5 +186,7 @@ def test_a_lack_of_memory_is_one_sentence():
         sentence = r"not enough memory \((Unable to|RESOURCE_EXHAUSTED: no room).*: mend it\."
         with pytest.raises(UserError, match=sentence), devices.enough_memory("mend it"):
             raise error
+    with pytest.raises(UserError, match="not enough memory: mend it"), devices.enough_memory("mend it"):
+        raise MemoryError
     with pytest.raises(jax.errors.JaxRuntimeError), devices.enough_memory("mend it"):
         raise jax.errors.JaxRuntimeError("INTERNAL: no luck")

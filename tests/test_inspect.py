@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from bdpo_jax import tasks
+from bdpo_jax import plotting, tasks
 from bdpo_jax.data import d4rl, inspect
 from configs import antmaze, custom, locomotion
 
@@ -145,6 +145,11 @@ def save(path, raw):
     return str(path)
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    monkeypatch.setattr(plotting, "dataset", lambda *_: None)
+
+
 def told(capsys, *arguments):
     """What the command prints: transitions, complete episodes, and the line of the scaling."""
     inspect.main([*map(str, arguments)])
@@ -164,6 +169,7 @@ def told(capsys, *arguments):
         (lambda path: antmaze.get_config("antmaze-umaze-v0"), 29, 5, 109),
     ],
 )
+@pytest.mark.usefixtures("undrawn")
 def test_what_is_said_of_a_file_is_what_training_says(tmp_path, capsys, get_config, width, episodes, transitions):
     """Five whole episodes of 20 rows and a cut one; terminals at the end of the first and amid the second."""
     raw = walk(width=width)
@@ -178,7 +184,7 @@ def test_what_is_said_of_a_file_is_what_training_says(tmp_path, capsys, get_conf
     source = [path] if own else [config.task, "--dataset_path", path]
     assert (task.dataset.size, task.scaling.episodes) == (transitions, episodes)
     expected = (transitions, episodes, str(task.scaling))
-    assert told(capsys, *source, "--picture", tmp_path / "facts.png") == expected
+    assert told(capsys, *source) == expected
 
 
 def test_a_file_whose_name_is_no_text_is_drawn(tmp_path, capsys):
@@ -189,11 +195,12 @@ def test_a_file_whose_name_is_no_text_is_drawn(tmp_path, capsys):
     assert (tmp_path / "facts.png").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_scaling_that_training_refuses_is_told_as_such(tmp_path, capsys):
     raw = walk()
     raw["rewards"][:] = 0
     path = save(tmp_path / "own.hdf5", raw)
-    *_, scaling = told(capsys, path, "--picture", tmp_path / "facts.png")
+    *_, scaling = told(capsys, path)
     assert scaling.startswith("reward_scaling='auto' is refused: All 5 complete episodes of")
 
 
@@ -204,6 +211,7 @@ def make_rescaled():
 gymnasium.register("bdpo-tests/Rescaled-v0", make_rescaled, max_episode_steps=200)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_actions_are_compared_with_the_box_that_training_maps_them_by(tmp_path, capsys):
     """A wrapper makes it [-10, 10]; the robot's own is [-2, 2]."""
     raw = walk()
@@ -214,7 +222,7 @@ def test_actions_are_compared_with_the_box_that_training_maps_them_by(tmp_path, 
     config.env = "bdpo-tests/Rescaled-v0"
     trained = tasks.make(config).dataset.actions[0, 0]
     assert trained == pytest.approx(-1, abs=1e-4)
-    inspect.main([config.dataset_path, "--env", config.env, "--picture", str(tmp_path / "facts.png")])
+    inspect.main([config.dataset_path, "--env", config.env])
     printed = capsys.readouterr().out
     assert "actions 1 in [-10, 10]" in printed and "the file's actions use 100% of that box" in printed
     assert "outside the bounds" not in printed and "outside [-1, 1]" not in printed

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 import launch
-from bdpo_jax import arguments
+from bdpo_jax import arguments, text
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -113,7 +113,7 @@ def test_the_last_of_a_repeated_tuple_counts():
 def test_what_an_output_cannot_write_is_written_by_its_code(monkeypatch):
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", stream)
-    arguments.write_any_text()
+    text.write_any_text()
     print("run\udcff \u00b1")
     stream.flush()
     assert stream.buffer.getvalue() == b"run\\udcff \\xb1\n"

@@ -9,7 +9,7 @@ from bdpo_jax.agents import AGENTS
 ROOT = Path(bdpo_jax.__file__).parent
 # From the top; what stands on one line may import each other.
 LAYERS = (
-    ("errors", "types"),
+    ("errors", "types", "text"),
     ("settings",),
     ("arguments",),
     ("diffusion", "edm", "vpsde", "networks", "ensembles"),

@@ -220,7 +220,7 @@ def q_target(state: State, batch: Batch, key: jax.Array) -> tuple[jax.Array, Met
     penalty = path.kl.mean(axis=-1)
     target = td_target(batch, hyper.discount, value - hyper.eta * penalty)
     visited = None
-    if path.trajectory is not None:
+    if path.trajectory is not None and path.kls is not None:
         visited = Visited(batch.next_observations, path.trajectory[:, :, 0], batch.terminals, path.kls[:, :, 0])
     return target, {"path_penalty": penalty.mean()}, visited
 
@@ -295,7 +295,8 @@ def path_returns(state: State, visited: Visited) -> jax.Array:
         found = (1 - decay) * value + decay * following - hyper.eta * penalty
         return found, found
 
-    _, returns = jax.lax.scan(back, values[0], (values, visited.kls[1:]))
+    kls = visited.kls[1:].astype(values.dtype)  # of 64 bits where JAX has them, other than the networks' values
+    _, returns = jax.lax.scan(back, values[0], (values, kls))
     return jnp.concatenate([values[:1], returns])
 
 
@@ -313,9 +314,9 @@ def update_critics(state: State, batch: Batch, key: jax.Array) -> tuple[State, M
     loss_q, q, q_gradients = regression(static.q_network, state.q.params, (batch.observations, batch.actions), target)
 
     if static.path_lambda:
+        assert visited is not None, "path_lambda is of draw='path'"
         points = path_points(static, visited, path_returns(state, visited), len(target), row_key)
-        observations, noisy, n, weights, v_targets = points
-        penalty = visited.kls[1:].mean()
+        observations, noisy, n, weights, v_targets, penalty = points
     else:
         observations, noisy, n, weights, ones = noisy_actions(static, batch, row_key, visited)
         v_targets, penalty = v_target(state, observations, noisy, n, ones, step_key)

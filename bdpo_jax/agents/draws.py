@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from bdpo_jax import diffusion
-from bdpo_jax.types import Batch
+from bdpo_jax.types import Array, Batch
 
 
 class Visited(NamedTuple):
@@ -21,13 +20,13 @@ class Visited(NamedTuple):
       observations: `[paths, observation_dim]`, where they were drawn.
       actions: `[N + 1, paths, action_dim]`, by diffusion step.
       missing: `[paths]`, 1 where there is no such observation (after a terminal).
-      kls: `[N + 1, paths]`, the penalties `l_n` on the way, or None.
+      kls: `[N + 1, paths]`, the penalties `l_n` on the way; 0 without a reference, and at n = 0.
     """
 
     observations: jax.Array
     actions: jax.Array
     missing: jax.Array
-    kls: jax.Array | None = None
+    kls: jax.Array
 
 
 def visit(static: Any, params: Any, batch: Batch, key: jax.Array, reference: Any = None) -> Visited:
@@ -38,7 +37,7 @@ def visit(static: Any, params: Any, batch: Batch, key: jax.Array, reference: Any
       params: of its noise predictor.
       batch: transitions; only observations are read.
       key: PRNG key.
-      reference: parameters of the behavior model, for the penalties; None: they are 0.
+      reference: parameters of the behavior model, for the penalties, evaluated as often; None: they are 0.
     """
     row_key, path_key = jax.random.split(key)
     size, action_dim = batch.actions.shape
@@ -57,13 +56,13 @@ def visit(static: Any, params: Any, batch: Batch, key: jax.Array, reference: Any
         reference=None if reference is None else predictor(reference),
         trajectory=True,
     )
-    assert path.trajectory is not None
+    assert path.trajectory is not None and path.kls is not None
     return Visited(observations, path.trajectory, jnp.zeros(paths), path.kls)
 
 
 def path_points(
     static: Any, visited: Visited, values: jax.Array, size: int, key: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]:
+) -> tuple[jax.Array, jax.Array, jax.Array, Array, jax.Array, jax.Array]:
     """Draws `size` points of paths, n as in `noisy_actions`; which path gives which point is random.
 
     Args:
@@ -74,18 +73,18 @@ def path_points(
       key: PRNG key.
 
     Returns:
-      observations, `a^n`, n, weights (0 where the path is missing), the points' values; leading axis `size`.
+      observations, `a^n`, n, weights (0 where the path is missing), the points' values and `l_n`; leading axis `size`.
     """
     row_key, n_key = jax.random.split(key)
     path = jax.random.permutation(row_key, size) % len(visited.observations)
     n, weights, _ = diffusion.draw_steps(static.diffusion_steps, size, n_key, static.stratified)
-    weights = weights * (1 - visited.missing[path])
-    return visited.observations[path], visited.actions[n, path], n, weights, values[n, path]
+    points = visited.observations[path], visited.actions[n, path], n
+    return *points, weights * (1 - visited.missing[path]), values[n, path], visited.kls[n, path]
 
 
 def noisy_actions(
     static: Any, batch: Batch, key: jax.Array, visited: Visited | None = None
-) -> tuple[jax.Array, jax.Array, jax.Array, np.ndarray, int]:
+) -> tuple[jax.Array, jax.Array, jax.Array, Array, int]:
     """Extends each row of a batch by n and `a^n ~ q(a^n | a)` (Algorithm 1, line 8), or by a point of its own path.
 
     Which rows get which n is random: a caller's batch may be in any order.

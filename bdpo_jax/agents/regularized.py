@@ -108,6 +108,7 @@ def update_data_q(state: Any, batch: Batch, key: jax.Array) -> tuple[Any, Metric
     """
     static, hyper = state.static, state.hyper
     check_batch(batch, static.action_dim)
+    assert batch.extra is not None, "in this phase a batch has next actions"
     following = batch.extra["next_actions"]
     values = ensembles.apply_frozen(static.q_network, state.q.ema, batch.next_observations, following)
     target = td_target(batch, hyper.discount, aggregate(values, static.aggregation, hyper.rho))

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from bdpo_jax.arguments import as_text, write_any_text
 from bdpo_jax.data import custom, d4rl, files, fit
 from bdpo_jax.data.dataset import unknown_name
 from bdpo_jax.data.options import Data
 from bdpo_jax.diffusion import variance_preserving
 from bdpo_jax.envs import contract
 from bdpo_jax.errors import UserError
+from bdpo_jax.text import as_text, write_any_text
 from bdpo_jax.workdir import expanded
 
 SATURATED = 0.99  # |action| from which a motor counts as being at its limit
@@ -221,17 +221,14 @@ def main(arguments: list[str] | None = None) -> None:
         path, reading, family, fitting = _read(options)
         found = facts(reading, family) | {"origin": origin(path, family), "fit": fitting.lines if fitting else []}
         found["suspicious"] += fitting.suspicious if fitting else []
-    except UserError as error:
-        sys.exit(f"Error: {error}")
-    reference = d4rl.REFERENCE_SCORES[name.split("-")[0]] if family else None
-    print(report(f"{name} ({path})" if name != str(path) else name, found, reference))
-    from bdpo_jax import plotting  # below the data in the house: only this command draws
+        reference = d4rl.REFERENCE_SCORES[name.split("-")[0]] if family else None
+        print(report(f"{name} ({path})" if name != str(path) else name, found, reference))
+        from bdpo_jax import plotting  # below the data in the house: only this command draws
 
-    raw = reading.raw
-    picture = options.picture or Path(Path(name).stem + ".png")
-    positions = raw["observations"][:, :2] if family == "antmaze" else None
-    episodes = found["returns"], found["lengths"]
-    try:
+        raw = reading.raw
+        picture = options.picture or Path(Path(name).stem + ".png")
+        positions = raw["observations"][:, :2] if family == "antmaze" else None
+        episodes = found["returns"], found["lengths"]
         plotting.dataset(picture, as_text(name), *episodes, raw["rewards"], raw["actions"], positions)
     except UserError as error:
         sys.exit(f"Error: {error}")

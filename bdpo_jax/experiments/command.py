@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bdpo_jax import compare
-from bdpo_jax.arguments import write_any_text
 from bdpo_jax.data.dataset import unknown_name
 from bdpo_jax.errors import Stopped, UserError
 from bdpo_jax.experiments import plan
 from bdpo_jax.experiments.plan import Item
 from bdpo_jax.experiments.runner import Runner, tell
+from bdpo_jax.text import write_any_text
 from bdpo_jax.workdir import expanded
 
 SIZES = ("full", "laptop")

@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bdpo_jax import results
-from bdpo_jax.arguments import write_any_text
 from bdpo_jax.errors import UserError
 from bdpo_jax.report import contents, figures, page, tables, writing
 from bdpo_jax.report.contents import Contents
+from bdpo_jax.text import write_any_text
 from bdpo_jax.workdir import expanded
 
 

@@ -13,8 +13,8 @@ from typing import NamedTuple
 from bdpo_jax.report import commands, tables
 from bdpo_jax.report.contents import Contents
 from bdpo_jax.report.tables import Cell, Row, Table
-from bdpo_jax.report.writing import ERRORS
 from bdpo_jax.results import Problem, Run, by_label
+from bdpo_jax.text import ERRORS
 from bdpo_jax.workdir import replacing
 
 _TYPES = {".png": "image/png", ".svg": "image/svg+xml"}

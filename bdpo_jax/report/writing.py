@@ -4,9 +4,8 @@ import csv
 from pathlib import Path
 
 from bdpo_jax.report.tables import MARK, Cell, Table
+from bdpo_jax.text import ERRORS
 from bdpo_jax.workdir import replacing
-
-ERRORS = "backslashreplace"  # names of files may hold what is no text
 
 _SPECIAL = {
     **{character: f"\\{character}" for character in "&%$#_{}"},

@@ -33,6 +33,7 @@ MORE_MEMORY = (
 )
 
 
+@devices.enough_memory(MORE_MEMORY)
 def run(config, workdir: str | Path, observer: Observer = lambda *_: None) -> dict:
     """Trains, evaluates and writes `config` into `workdir`; continues what is there.
 
@@ -64,9 +65,8 @@ def run(config, workdir: str | Path, observer: Observer = lambda *_: None) -> di
         with contextlib.suppress(UserError):  # nobody's home: nothing is kept
             jax.config.update("jax_compilation_cache_dir", str(expanded(config.compilation_cache)))
     devices.require()
-    with devices.enough_memory(MORE_MEMORY):
-        task = tasks.make(next(iter(configs.values())))
-    with StopSignals() as signals, contextlib.ExitStack() as stack, devices.enough_memory(MORE_MEMORY):
+    task = tasks.make(next(iter(configs.values())))
+    with StopSignals() as signals, contextlib.ExitStack() as stack:
         held: list[Workdir] = []
         devices.shared(lambda: held.append(stack.enter_context(_directory(path, config))))
         results: dict[str, dict] = {}

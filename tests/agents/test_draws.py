@@ -48,7 +48,7 @@ def test_rows_that_take_a_point_of_a_path_take_their_own_at_their_own_step():
     rows = jnp.arange(1.0, size + 1)
     batch = make_batch(size=size, action_dim=1).replace(observations=-rows[:, None])
     actions = rows[None, :, None] + 1e4 * jnp.arange(steps + 1.0)[:, None, None]  # the row, and 10,000 n
-    visited = Visited(rows[:, None], actions, (rows % 4 == 0).astype(jnp.float32))
+    visited = Visited(rows[:, None], actions, (rows % 4 == 0).astype(jnp.float32), jnp.zeros(actions.shape[:2]))
     for share, stratified in ((1.0, True), (1.0, False), (0.5, True)):
         static = SimpleNamespace(schedule=schedule, diffusion_steps=steps, stratified=stratified, path_share=share)
         observations, noisy, n, _, _ = noisy_actions(static, batch, jax.random.key(1), visited)
@@ -64,13 +64,14 @@ def test_points_of_paths_have_their_own_values_and_no_weight_where_the_path_is_m
     size, steps = 10, 3
     numbers = jnp.arange(4.0)
     actions = numbers[None, :, None] + 10 * jnp.arange(steps + 1.0)[:, None, None]  # the path, and 10 n
-    visited = Visited(numbers[:, None], actions, jnp.array([0.0, 1.0, 0.0, 0.0]))
+    visited = Visited(numbers[:, None], actions, jnp.array([0.0, 1.0, 0.0, 0.0]), 2 * actions[..., 0])
     static = SimpleNamespace(diffusion_steps=steps, stratified=True)
     points = path_points(static, visited, -actions[..., 0], size, jax.random.key(0))
-    observations, noisy, n, weights, values = (np.asarray(x) for x in points)
+    observations, noisy, n, weights, values, kls = (np.asarray(x) for x in points)
     path = observations[:, 0]
     np.testing.assert_array_equal(noisy[:, 0], path + 10 * n)
     np.testing.assert_array_equal(values, -noisy[:, 0])
+    np.testing.assert_array_equal(kls, 2 * noisy[:, 0])
     assert sorted(path) == [0, 0, 0, 1, 1, 1, 2, 2, 3, 3] and len(set(zip(path, n, strict=True))) > 4
     # n = 1, 2, 3 have 4, 3, 3 of 10 places.
     expected = np.array([10 / 3 / 4, 10 / 3 / 3, 10 / 3 / 3])[n - 1] * (path != 1)
@@ -95,7 +96,8 @@ def test_a_path_has_the_moments_of_its_chain_and_not_of_noised_actions():
         np.testing.assert_allclose(visited.actions[n].var(), expected, rtol=4 * np.sqrt(2 / paths))
         expected = expected / schedule.alphas[n] + schedule.variances[n] * (n > 1)
     # Rows share paths evenly: 3 rows of 6 take from each of 2 paths.
-    two = Visited(jnp.ones((2, 3)), jnp.broadcast_to(jnp.array([[1.0], [2.0]]), (steps + 1, 2, 1)), jnp.zeros(2))
+    actions = jnp.broadcast_to(jnp.array([[1.0], [2.0]]), (steps + 1, 2, 1))
+    two = Visited(jnp.ones((2, 3)), actions, jnp.zeros(2), jnp.zeros((steps + 1, 2)))
     static = SimpleNamespace(schedule=schedule, diffusion_steps=steps, stratified=True, path_share=1.0)
     _, noisy, *_ = noisy_actions(static, make_batch(size=6, action_dim=1), jax.random.key(3), two)
     assert sorted(np.asarray(noisy)[:, 0]) == [1, 1, 1, 2, 2, 2]

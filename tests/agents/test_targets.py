@@ -7,13 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import break_params, config, exact_state, make_batch
+from helpers import break_params, config, exact_state, make_batch, random_state
 
 from bdpo_jax import diffusion
 from bdpo_jax.agents import bdpo
 from bdpo_jax.agents.critics import regression
 from bdpo_jax.agents.draws import Visited, noisy_actions
 from bdpo_jax.errors import UserError
+from bdpo_jax.policy import precision
 
 
 def table_q(params, observations, actions):
@@ -148,6 +149,13 @@ def test_without_bootstrapping_v_is_regressed_on_what_its_paths_gain():
     _, metrics = jax.jit(bdpo.update_critics)(state, make_batch(size=64, action_dim=1), jax.random.key(0))
     assert metrics["v_loss"] < 1e-9  # V's own average is far away from these numbers, and is not asked
     np.testing.assert_allclose(metrics["step_penalty"], costs[-1] / 5, rtol=1e-5)
+
+
+def test_values_along_paths_leave_a_state_s_types_alone_where_jax_has_64_bits():
+    with precision(wide=True):
+        state = random_state(config(draw="path", path_lambda=0.5, one_step=True), 3, 2)
+        after, _ = jax.eval_shape(bdpo.update_critics, state, make_batch(), jax.random.key(0))
+        assert [leaf.dtype for leaf in jax.tree.leaves(after)] == [leaf.dtype for leaf in jax.tree.leaves(state)]
 
 
 @pytest.mark.parametrize("changes", [{"draw": "data"}, {"draw": "path", "path_share": 0.5}])

@@ -28,6 +28,7 @@ from runs import (
 )
 
 from bdpo_jax import devices, evaluation, load_policy, load_q, plotting, score, settings, tasks, training
+from bdpo_jax.agents.base import Phase
 from bdpo_jax.checkpoint import Checkpointer
 from bdpo_jax.errors import NonFinite, Stopped, UserError
 from bdpo_jax.training import sources
@@ -348,6 +349,23 @@ def test_a_refused_continuation_leaves_everything_as_it_was(tmp_path):
     assert files == {path: path.stat().st_mtime_ns for path in files}
     with pytest.raises(UserError, match="cannot begin with"):
         training.run(toy_config(train_steps=3, warmup_steps=6), tmp_path)
+
+
+def test_a_phase_that_has_not_begun_may_be_added_or_left_out(toy_whole, tmp_path, monkeypatch):
+    """As BDPO's start of Q, which is a phase only where it has updates."""
+
+    def with_another(config, phases=toy.phases):
+        first, last = phases(config)
+        return first, Phase("another", 3, toy.copy_update), last
+
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(toy, "phases", with_another)
+        training.run(toy_config(), tmp_path, stop_at(6))
+    training.run(toy_config(), tmp_path)
+    assert_same(final_state(tmp_path, toy_config()), final_state(toy_whole[0], toy_config()))
+    monkeypatch.setattr(toy, "phases", with_another)
+    with pytest.raises(UserError, match="cannot begin with"):
+        training.run(toy_config(), tmp_path)
 
 
 def test_a_run_that_breaks_is_not_saved_though_another_run_fails_at_the_same_time(tmp_path):
