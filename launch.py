@@ -10,7 +10,7 @@ from ml_collections import config_flags
 
 from bdpo_jax import arguments, devices, training
 from bdpo_jax.errors import NonFinite, Stopped, UserError
-from bdpo_jax.text import write_any_text
+from bdpo_jax.text import tell, write_any_text
 
 _DEFAULT = "--config=configs/synthetic2d.py"
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file and its argument; default: the 2D quick start.")
@@ -46,7 +46,7 @@ def main(argv):
     joined = bool(_DISTRIBUTED.value or _COORDINATOR.value)
     try:
         if _SETTINGS.value:
-            print(training.describe(config))
+            tell(training.describe(config))
             return 0
         workdir = _WORKDIR.value or training.default_workdir(config)
         if joined:

@@ -22,7 +22,7 @@ from bdpo_jax.distances import sliced_wasserstein
 from bdpo_jax.errors import UserError
 from bdpo_jax.policy import load_policy
 from bdpo_jax.results import Run, by_label, by_task, file_name
-from bdpo_jax.text import write_any_text
+from bdpo_jax.text import tell, write_any_text
 from bdpo_jax.workdir import expanded, make_directory, replacing
 
 SAMPLES = 10_000  # of a policy in the plane
@@ -157,10 +157,10 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     write_any_text()
     try:
-        print(write(options.directories, options.out))
+        tell(write(options.directories, options.out))
     except UserError as error:
         sys.exit(f"Error: {error}")
-    print(f"Tables and pictures: {options.out}")
+    tell(f"Tables and pictures: {options.out}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import platform
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from bdpo_jax.errors import Stopped, UserError
+from bdpo_jax.text import courtesy
 
 RUN, BATCH = "run", "batch"
 PATIENCE = 30  # seconds without a sign of life after which a process counts as dead
@@ -170,21 +171,6 @@ def say(text: str, **options) -> None:
         file = options.pop("file", sys.stdout)
         with courtesy(file):
             print(text, file=file, flush=True, **options)
-
-
-@contextlib.contextmanager
-def courtesy(stream: TextIO | None) -> Iterator[None]:
-    """Writing within the block is a courtesy: where it fails (a closed pipe, a lost terminal), work goes on.
-
-    What is written to `stream` after a failure goes nowhere, also when the interpreter flushes it at its end.
-    """
-    try:
-        yield
-    except OSError:
-        with contextlib.suppress(AttributeError, OSError):  # no file behind it
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, stream.fileno())  # type: ignore[union-attr]
-            os.close(nowhere)
 
 
 def leave(text: str) -> None:

@@ -18,7 +18,7 @@ from jax import export as jax_export
 from bdpo_jax import devices
 from bdpo_jax.errors import UserError
 from bdpo_jax.policy import Restored, restore_policy
-from bdpo_jax.text import write_any_text
+from bdpo_jax.text import tell, write_any_text
 from bdpo_jax.workdir import expanded, replacing
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -120,7 +120,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.candidates is not None and options.candidates < 1:
         parser.error("--candidates must be 1 or more")
     try:
-        print(export(**vars(options)))
+        tell(export(**vars(options)))
     except UserError as error:
         sys.exit(f"Error: {error}")
 

@@ -13,8 +13,8 @@ from typing import Protocol, TextIO
 import jax
 from tqdm import tqdm
 
-from bdpo_jax.devices import courtesy
 from bdpo_jax.errors import UserError
+from bdpo_jax.text import courtesy
 from bdpo_jax.workdir import make_directory, replacing, writing
 
 

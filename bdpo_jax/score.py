@@ -10,7 +10,7 @@ import sys
 from bdpo_jax import devices, envs, evaluation, tasks
 from bdpo_jax.errors import UserError
 from bdpo_jax.policy import load_policy, read_run
-from bdpo_jax.text import write_any_text
+from bdpo_jax.text import tell, write_any_text
 
 
 def score(
@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None) -> None:
     if not 0 <= options.seed < 2**32 or options.candidates is not None and options.candidates < 1:
         parser.error("--seed must be from 0 to 2**32 - 1, --candidates 1 or more")
     try:
-        print(score(**vars(options)))
+        tell(score(**vars(options)))
     except UserError as error:
         sys.exit(f"Error: {error}")
 

@@ -1,7 +1,11 @@
-"""Names of files may hold bytes that are no text, and outputs may lack characters: both are written by their codes."""
+"""What is printed: names that are no text, outputs that lack characters, readers that are gone."""
 
+import contextlib
 import io
+import os
 import sys
+from collections.abc import Iterator
+from typing import TextIO
 
 ERRORS = "backslashreplace"  # how Python calls that
 
@@ -15,3 +19,25 @@ def write_any_text() -> None:
     """Lets standard output write the code of a character that it cannot write, as standard error does."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors=ERRORS)
+
+
+@contextlib.contextmanager
+def courtesy(stream: TextIO | None) -> Iterator[None]:
+    """Writing within the block is a courtesy: where it fails (a closed pipe, a lost terminal), work goes on.
+
+    What is written to `stream` after a failure goes nowhere, also when the interpreter flushes it at its end.
+    """
+    try:
+        yield
+    except OSError:
+        with contextlib.suppress(AttributeError, OSError):  # no file behind it
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())  # type: ignore[union-attr]
+            os.close(nowhere)
+
+
+def tell(text: str, error: bool = False) -> None:
+    """Prints, to standard error if `error`; a reader that is gone is no error."""
+    stream = sys.stderr if error else sys.stdout
+    with courtesy(stream):
+        print(text, file=stream, flush=True)

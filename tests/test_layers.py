@@ -61,3 +61,11 @@ def test_tasks_know_no_algorithm():
     for inside, path in files():
         if inside.parts[0] in ("tasks", "data", "envs", "plotting"):
             assert not [name for name in imports(path) if name.startswith("agents")], inside
+
+
+def test_what_is_printed_outlives_its_reader():
+    for inside, path in files():
+        called = {
+            getattr(node.func, "id", "") for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)
+        }
+        assert "print" not in called or inside.name in ("text.py", "devices.py", "loggers.py"), inside

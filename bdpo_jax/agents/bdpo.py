@@ -24,7 +24,7 @@ from bdpo_jax import diffusion, ensembles, networks
 from bdpo_jax.agents import common
 from bdpo_jax.agents.base import Metrics, Phase
 from bdpo_jax.agents.common import Model
-from bdpo_jax.agents.critics import aggregate, best_of, check_batch, q_values, regression, td_target, value_of_draws
+from bdpo_jax.agents.critics import aggregate, best_of, check_batch, fit, fit_q, q_values, td_target, value_of_draws
 from bdpo_jax.agents.denoiser import Denoiser, cloning_loss, draw, draw_paths
 from bdpo_jax.agents.draws import Visited, noisy_actions, path_points, visit
 from bdpo_jax.agents.regularized import (
@@ -36,6 +36,7 @@ from bdpo_jax.agents.regularized import (
     read_hyper,
     start_actor,
     value_phase,
+    value_rates,
 )
 from bdpo_jax.errors import UserError
 from bdpo_jax.settings import anything, choice, number, read
@@ -306,12 +307,12 @@ def update_critics(state: State, batch: Batch, key: jax.Array) -> tuple[State, M
     Both targets are taken from the state before the update.
     """
     check_batch(batch, state.static.action_dim)
-    static, hyper = state.static, state.hyper
+    static, rates = state.static, value_rates(state)
     key = jax.random.fold_in(jax.random.fold_in(key, 1), state.step)
     path_key, row_key, step_key = jax.random.split(key, 3)
 
     target, path_metrics, visited = q_target(state, batch, path_key)
-    loss_q, q, q_gradients = regression(static.q_network, state.q.params, (batch.observations, batch.actions), target)
+    q, q_metrics = fit_q(state, batch, target, rates)
 
     if static.path_lambda:
         assert visited is not None, "path_lambda is of draw='path'"
@@ -320,29 +321,9 @@ def update_critics(state: State, batch: Batch, key: jax.Array) -> tuple[State, M
     else:
         observations, noisy, n, weights, ones = noisy_actions(static, batch, row_key, visited)
         v_targets, penalty = v_target(state, observations, noisy, n, ones, step_key)
-    loss_v, v, v_gradients = regression(static.v_network, state.v.params, (observations, noisy, n), v_targets, weights)
-
-    value_lr = common.cosine_decay(hyper.value_lr, state.step, hyper.value_decay_steps)
-    rates = (static.clip_norm, value_lr, hyper.ema_rate)
-    state = state.replace(
-        step=state.step + 1,
-        q=common.apply_gradients(state.q, q_gradients, *rates),
-        v=common.apply_gradients(state.v, v_gradients, *rates),
-    )
-    metrics = {
-        "q_loss": loss_q,
-        "v_loss": loss_v,
-        "q_target": target.mean(),
-        "step_penalty": (weights * penalty).mean(),
-        "q_grad_norm": optax.tree.norm(q_gradients),
-        "v_grad_norm": optax.tree.norm(v_gradients),
-        "q_mean": q.mean(),
-        "q_spread": q.std(axis=0).mean(),
-        "v_mean": v.mean(),
-        "v_spread": v.std(axis=0).mean(),
-        **path_metrics,
-    }
-    return state, metrics
+    v, v_metrics = fit("v", state.v, static.v_network, (observations, noisy, n), v_targets, rates, weights)
+    metrics = {"q_target": target.mean(), "step_penalty": (weights * penalty).mean(), **path_metrics}
+    return state.replace(step=state.step + 1, q=q, v=v), q_metrics | v_metrics | metrics
 
 
 def actor_loss(params, state: State, observations, noisy, n, weights, ones, key):

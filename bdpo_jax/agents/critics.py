@@ -141,6 +141,42 @@ def regression(
     return losses.mean(), values, jax.tree.map(lambda x: x / len(losses), gradients)
 
 
+def fit(
+    name: str,
+    model: common.Model,
+    network: Any,
+    inputs: tuple[jax.Array, ...],
+    target: jax.Array,
+    rates: tuple,
+    weights: Array | float = 1.0,
+) -> tuple[common.Model, Metrics]:
+    """Returns an ensemble after one step of its `regression`, its average moved, and metrics.
+
+    Some authors sum the members' losses where this takes their mean; Adam does not see the factor.
+
+    Args:
+      name: begins the metrics': loss, gradients' norm, mean value, and standard deviation between members.
+      model: the ensemble.
+      network: one member.
+      inputs: of the network, leading axis batch.
+      target: `[batch]`.
+      rates: of `common.apply_gradients`, after the gradients.
+      weights: of the rows, `[batch]` or 1.
+    """
+    loss, values, gradients = regression(network, model.params, inputs, target, weights)
+    return common.apply_gradients(model, gradients, *rates), {
+        f"{name}_loss": loss,
+        f"{name}_grad_norm": optax.tree.norm(gradients),
+        f"{name}_mean": values.mean(),
+        f"{name}_spread": values.std(axis=0).mean(),
+    }
+
+
+def fit_q(state: Any, batch: Batch, target: jax.Array, rates: tuple, weights: Array | float = 1.0):
+    """Returns `state.q` after a step of `fit` towards the target `[batch]` at the batch's pairs, and metrics."""
+    return fit("q", state.q, state.static.q_network, (batch.observations, batch.actions), target, rates, weights)
+
+
 def expectile_loss(difference: jax.Array, expectile: jax.Array) -> jax.Array:
     """Returns `|tau - 1(u < 0)| u^2` of differences u `[...]`: its minimum over a constant is their tau-expectile.
 
@@ -177,16 +213,10 @@ def update_implicit_v(state: Any, q_params: Any, batch: Batch, rate: jax.Array) 
 def update_implicit_q(
     state: Any, batch: Batch, rate: jax.Array, ema_rate: jax.Array | float
 ) -> tuple[common.Model, Metrics]:
-    """Returns `state.q` after a step towards `r + gamma (1 - d) V(s')`, IQL's (6), its average moved, and metrics.
-
-    The loss is the mean over members, where the authors' of implicit Q-learning sum; Adam does not see the factor.
-    """
+    """Returns `state.q` after a step towards `r + gamma (1 - d) V(s')`, IQL's (6), its average moved, and metrics."""
     next_values = state.static.v_network.apply(state.v.params, batch.next_observations)[..., 0]
     target = td_target(batch, state.hyper.discount, next_values)
-    inputs = (batch.observations, batch.actions)
-    loss, values, gradients = regression(state.static.q_network, state.q.params, inputs, target)
-    metrics = {"q_loss": loss, "q_grad_norm": optax.tree.norm(gradients), "q_mean": values.mean()}
-    return common.apply_gradients(state.q, gradients, jnp.inf, rate, ema_rate), metrics
+    return fit_q(state, batch, target, (jnp.inf, rate, ema_rate))
 
 
 def q_values(state: Any, observations: jax.Array, actions: jax.Array) -> jax.Array:

@@ -29,7 +29,7 @@ from bdpo_jax import ensembles, networks
 from bdpo_jax.agents import common
 from bdpo_jax.agents.base import Metrics, Phase
 from bdpo_jax.agents.common import Model
-from bdpo_jax.agents.critics import best_of, check_batch, q_values, regression, td_target, value_of_draws
+from bdpo_jax.agents.critics import best_of, check_batch, fit_q, q_values, td_target, value_of_draws
 from bdpo_jax.agents.denoiser import OnlineDenoiser, draw, draw_paths, noised
 from bdpo_jax.settings import anything, number, read, read_traced, widths
 from bdpo_jax.types import Batch
@@ -166,16 +166,8 @@ def update_critics(state: State, batch: Batch, key: jax.Array) -> tuple[State, M
     """One update of Q and its average; moves no counter and folds no key."""
     static, hyper = state.static, state.hyper
     target = q_target(state, batch, key)
-    inputs = (batch.observations, batch.actions)
-    loss, values, gradients = regression(static.q_network, state.q.params, inputs, target)
-    rates = (hyper.value_lr, hyper.ema_rate, hyper.decay_steps)
-    metrics = {
-        "q_loss": loss,
-        "q_grad_norm": optax.tree.norm(gradients),
-        "q_mean": values.mean(),
-        "q_spread": values.std(axis=0).mean(),
-    }
-    return state.replace(q=common.apply_gradients(state.q, gradients, static.clip_norm, *rates)), metrics
+    q, metrics = fit_q(state, batch, target, (static.clip_norm, hyper.value_lr, hyper.ema_rate, hyper.decay_steps))
+    return state.replace(q=q), metrics
 
 
 def update_actor(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:

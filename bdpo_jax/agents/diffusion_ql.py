@@ -30,7 +30,7 @@ from bdpo_jax import ensembles, networks
 from bdpo_jax.agents import common
 from bdpo_jax.agents.base import Metrics, Phase
 from bdpo_jax.agents.common import Model
-from bdpo_jax.agents.critics import check_batch, q_values, regression, softmax_of, td_target, value_of_draws
+from bdpo_jax.agents.critics import check_batch, fit_q, q_values, softmax_of, td_target, value_of_draws
 from bdpo_jax.agents.denoiser import OnlineDenoiser, cloning_loss, draw, draw_paths
 from bdpo_jax.settings import anything, number, read, read_traced, widths
 from bdpo_jax.types import Batch
@@ -148,11 +148,8 @@ def actor_loss(params: Any, state: State, batch: Batch, key: jax.Array) -> tuple
 def update_critics(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
     """One update of Q and its average; moves no counter and folds no key."""
     static, hyper = state.static, state.hyper
-    target = q_target(state, batch, key)
-    inputs = (batch.observations, batch.actions)
-    loss, values, gradients = regression(static.q_network, state.q.params, inputs, target)
-    metrics = {"q_loss": loss, "q_grad_norm": optax.tree.norm(gradients), "q_mean": values.mean()}
-    q = common.apply_gradients(state.q, gradients, static.q_clip_norm, hyper.value_lr, hyper.ema_rate)
+    rates = (static.q_clip_norm, hyper.value_lr, hyper.ema_rate)
+    q, metrics = fit_q(state, batch, q_target(state, batch, key), rates)
     return state.replace(q=q), metrics
 
 

@@ -26,7 +26,7 @@ from bdpo_jax import ensembles, networks
 from bdpo_jax.agents import common
 from bdpo_jax.agents.base import Metrics, Phase
 from bdpo_jax.agents.common import Model
-from bdpo_jax.agents.critics import aggregate, check_batch, q_values, regression, td_target
+from bdpo_jax.agents.critics import aggregate, check_batch, fit_q, q_values, td_target
 from bdpo_jax.settings import anything, choice, number, read, read_traced, widths
 from bdpo_jax.types import Batch
 
@@ -193,19 +193,17 @@ def update(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
     loss_flow, of_flow = jax.value_and_grad(flow_loss)(state.flow.params, static, batch, flow_key)
     gradient = jax.value_and_grad(actor_loss, has_aux=True)
     (loss_actor, parts), of_actor = gradient(state.actor.params, state, batch.observations, actor_key)
-    inputs = (batch.observations, batch.actions)
-    target = q_target(state, batch, target_key)
-    loss_q, values, of_q = regression(static.q_network, state.q.params, inputs, target)
+    rates = (jnp.inf, hyper.value_lr, hyper.ema_rate)
+    q, metrics = fit_q(state, batch, q_target(state, batch, target_key), rates)
 
-    metrics = {"flow_loss": loss_flow, "actor_loss": loss_actor, **parts, "q_loss": loss_q, "q_mean": values.mean()}
-    for name, gradients in (("flow", of_flow), ("actor", of_actor), ("q", of_q)):
+    metrics |= {"flow_loss": loss_flow, "actor_loss": loss_actor, **parts}
+    for name, gradients in (("flow", of_flow), ("actor", of_actor)):
         metrics[f"{name}_grad_norm"] = optax.tree.norm(gradients)
-    # The authors sum the members' losses or take their mean; Adam does not see the factor.
     return state.replace(
         step=state.step + 1,
         flow=common.apply_gradients(state.flow, of_flow, jnp.inf, hyper.actor_lr),
         actor=common.apply_gradients(state.actor, of_actor, jnp.inf, hyper.actor_lr),
-        q=common.apply_gradients(state.q, of_q, jnp.inf, hyper.value_lr, hyper.ema_rate),
+        q=q,
     ), metrics
 
 

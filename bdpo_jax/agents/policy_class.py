@@ -25,8 +25,16 @@ from bdpo_jax import ensembles, networks
 from bdpo_jax.agents import common
 from bdpo_jax.agents.base import Metrics, Phase
 from bdpo_jax.agents.common import Model
-from bdpo_jax.agents.critics import aggregate, best_of, check_batch, regression, td_target
-from bdpo_jax.agents.regularized import Critics, Hyper, check_value_steps, read_hyper, start_actor, value_phase
+from bdpo_jax.agents.critics import aggregate, best_of, check_batch, fit_q, td_target
+from bdpo_jax.agents.regularized import (
+    Critics,
+    Hyper,
+    check_value_steps,
+    read_hyper,
+    start_actor,
+    value_phase,
+    value_rates,
+)
 from bdpo_jax.settings import number, read, widths
 from bdpo_jax.types import Batch
 
@@ -176,21 +184,10 @@ def q_target(state: State, batch: Batch, key: jax.Array) -> tuple[jax.Array, Met
 
 def update_critics(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
     """One update of Q and its average; moves `state.step`."""
-    static, hyper = state.static, state.hyper
-    check_batch(batch, static.action_dim)
+    check_batch(batch, state.static.action_dim)
     target, metrics = q_target(state, batch, jax.random.fold_in(jax.random.fold_in(key, 1), state.step))
-    inputs = (batch.observations, batch.actions)
-    loss, values, gradients = regression(static.q_network, state.q.params, inputs, target)
-    value_lr = common.cosine_decay(hyper.value_lr, state.step, hyper.value_decay_steps)
-    rates = (static.clip_norm, value_lr, hyper.ema_rate)
-    state = state.replace(step=state.step + 1, q=common.apply_gradients(state.q, gradients, *rates))
-    return state, metrics | {
-        "q_loss": loss,
-        "q_target": target.mean(),
-        "q_grad_norm": optax.tree.norm(gradients),
-        "q_mean": values.mean(),
-        "q_spread": values.std(axis=0).mean(),
-    }
+    q, q_metrics = fit_q(state, batch, target, value_rates(state))
+    return state.replace(step=state.step + 1, q=q), metrics | q_metrics | {"q_target": target.mean()}
 
 
 def actor_loss(params: Any, state: State, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:

@@ -31,7 +31,7 @@ from bdpo_jax import ensembles, networks
 from bdpo_jax.agents import common
 from bdpo_jax.agents.base import Metrics, Phase
 from bdpo_jax.agents.common import Model
-from bdpo_jax.agents.critics import check_batch, q_values, regression, td_target
+from bdpo_jax.agents.critics import check_batch, fit_q, q_values, td_target
 from bdpo_jax.agents.score_model import ScoreModel, act_as_behavior, draw, draw_support, noised, update_behavior
 from bdpo_jax.settings import anything, number, read, read_traced, widths
 from bdpo_jax.types import Array, Batch
@@ -180,10 +180,7 @@ def energy_loss(params: Any, state: State, batch: Batch, key: jax.Array) -> jax.
 def update_q(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
     """One update of Q, (B), and of its average; `key` is not used: nothing here is random."""
     check_batch(batch, state.static.action_dim)
-    inputs = (batch.observations, batch.actions)
-    loss, values, gradients = regression(state.static.q_network, state.q.params, inputs, q_target(state, batch))
-    q = common.apply_gradients(state.q, gradients, jnp.inf, state.hyper.value_lr, state.hyper.ema_rate)
-    metrics = {"q_loss": loss, "q_grad_norm": optax.tree.norm(gradients), "q_mean": values.mean()}
+    q, metrics = fit_q(state, batch, q_target(state, batch), (jnp.inf, state.hyper.value_lr, state.hyper.ema_rate))
     return state.replace(step=state.step + 1, q=q), metrics
 
 

@@ -25,7 +25,7 @@ from bdpo_jax import ensembles, networks
 from bdpo_jax.agents import common
 from bdpo_jax.agents.base import Metrics, Phase
 from bdpo_jax.agents.common import Model
-from bdpo_jax.agents.critics import check_batch, next_actions, q_values, regression, td_target
+from bdpo_jax.agents.critics import check_batch, fit_q, next_actions, q_values, td_target
 from bdpo_jax.settings import number, read, read_traced, widths
 from bdpo_jax.types import Batch
 
@@ -162,19 +162,10 @@ def update(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
       The new state and scalar metrics.
     """
     check_batch(batch, state.static.action_dim)
-    static, hyper = state.static, state.hyper
+    hyper = state.hyper
     target, penalty = q_target(state, batch, jax.random.fold_in(key, state.step))
-    inputs = (batch.observations, batch.actions)
-    loss, values, gradients = regression(static.q_network, state.q.params, inputs, target)
-    metrics = {
-        "q_loss": loss,
-        "q_grad_norm": optax.tree.norm(gradients),
-        "q_mean": values.mean(),
-        "next_penalty": penalty.mean(),
-    }
-    # The authors sum the members' losses; Adam does not see the factor.
-    q = common.apply_gradients(state.q, gradients, jnp.inf, hyper.value_lr, 0.0)
-    return state.replace(step=state.step + 1, q=q), metrics
+    q, metrics = fit_q(state, batch, target, (jnp.inf, hyper.value_lr, 0.0))
+    return state.replace(step=state.step + 1, q=q), metrics | {"next_penalty": penalty.mean()}
 
 
 def update_actor(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:

@@ -5,13 +5,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import struct
 
 from bdpo_jax import ensembles
 from bdpo_jax.agents import common
 from bdpo_jax.agents.base import Metrics, Phase
-from bdpo_jax.agents.critics import aggregate, check_batch, next_actions, regression, td_target
+from bdpo_jax.agents.critics import aggregate, check_batch, fit_q, next_actions, td_target
 from bdpo_jax.errors import UserError
 from bdpo_jax.settings import anything, choice, number, read, read_traced, widths
 from bdpo_jax.types import Batch
@@ -113,16 +112,15 @@ def update_data_q(state: Any, batch: Batch, key: jax.Array) -> tuple[Any, Metric
     values = ensembles.apply_frozen(static.q_network, state.q.ema, batch.next_observations, following)
     target = td_target(batch, hyper.discount, aggregate(values, static.aggregation, hyper.rho))
     weights = jnp.maximum(batch.extra["followed"], batch.terminals)
-    inputs = (batch.observations, batch.actions)
-    loss, q, gradients = regression(static.q_network, state.q.params, inputs, target, weights)
-    model = common.apply_gradients(state.q, gradients, static.clip_norm, hyper.value_lr, hyper.ema_rate)
-    return state.replace(q=model), {
-        "q_loss": loss,
-        "q_target": target.mean(),
-        "q_grad_norm": optax.tree.norm(gradients),
-        "q_mean": q.mean(),
-        "q_spread": q.std(axis=0).mean(),
-    }
+    q, metrics = fit_q(state, batch, target, (static.clip_norm, hyper.value_lr, hyper.ema_rate), weights)
+    return state.replace(q=q), metrics | {"q_target": target.mean()}
+
+
+def value_rates(state: Any) -> tuple:
+    """Returns the `rates` of `critics.fit` in the training phase: the learning rate has a cosine horizon."""
+    static, hyper = state.static, state.hyper
+    value_lr = common.cosine_decay(hyper.value_lr, state.step, hyper.value_decay_steps)
+    return static.clip_norm, value_lr, hyper.ema_rate
 
 
 def start_actor(state: Any) -> Any:

@@ -18,7 +18,7 @@ from bdpo_jax.data.options import Data
 from bdpo_jax.diffusion import variance_preserving
 from bdpo_jax.envs import contract
 from bdpo_jax.errors import UserError
-from bdpo_jax.text import as_text, write_any_text
+from bdpo_jax.text import as_text, tell, write_any_text
 from bdpo_jax.workdir import expanded
 
 SATURATED = 0.99  # |action| from which a motor counts as being at its limit
@@ -222,7 +222,7 @@ def main(arguments: list[str] | None = None) -> None:
         found = facts(reading, family) | {"origin": origin(path, family), "fit": fitting.lines if fitting else []}
         found["suspicious"] += fitting.suspicious if fitting else []
         reference = d4rl.REFERENCE_SCORES[name.split("-")[0]] if family else None
-        print(report(f"{name} ({path})" if name != str(path) else name, found, reference))
+        tell(report(f"{name} ({path})" if name != str(path) else name, found, reference))
         from bdpo_jax import plotting  # below the data in the house: only this command draws
 
         raw = reading.raw
@@ -232,7 +232,7 @@ def main(arguments: list[str] | None = None) -> None:
         plotting.dataset(picture, as_text(name), *episodes, raw["rewards"], raw["actions"], positions)
     except UserError as error:
         sys.exit(f"Error: {error}")
-    print(f"Picture: {picture}")
+    tell(f"Picture: {picture}")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import numpy as np
 
 from bdpo_jax import envs
 from bdpo_jax.errors import UserError
+from bdpo_jax.text import tell
 
 STEPS = (1, 10, 100, 200)
 
@@ -88,11 +89,11 @@ def main(arguments: list[str] | None = None) -> None:
     paths = sorted(options.folder.glob("*.npz"))
     if not paths:
         sys.exit(f"Error: there are no .npz files in {options.folder}; give a folder of reference trajectories.")
-    print("| task | backend | largest difference of | one step, recorded states |", end="")
-    print("".join(f" after {n} |" for n in STEPS))
-    print("| --- " * (4 + len(STEPS)) + "|")
+    later = "".join(f" after {n} |" for n in STEPS)
+    tell(f"| task | backend | largest difference of | one step, recorded states |{later}")
+    tell("| --- " * (4 + len(STEPS)) + "|")
     for path in paths:
-        print("\n".join(rows(path, options.backend)), flush=True)
+        tell("\n".join(rows(path, options.backend)))
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ from bdpo_jax.data.dataset import unknown_name
 from bdpo_jax.errors import Stopped, UserError
 from bdpo_jax.experiments import plan
 from bdpo_jax.experiments.plan import Item
-from bdpo_jax.experiments.runner import Runner, tell
-from bdpo_jax.text import write_any_text
+from bdpo_jax.experiments.runner import Runner
+from bdpo_jax.text import tell, write_any_text
 from bdpo_jax.workdir import expanded
 
 SIZES = ("full", "laptop")
@@ -88,7 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         experiments = read(options.tables)
         if options.list:
-            print(listed(experiments))
+            tell(listed(experiments))
             return 0
         if options.name is None:
             raise UserError(f"Name an experiment: {', '.join(experiments)}.")
@@ -106,7 +106,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise UserError(f"--index is {options.index}; {options.name} has the commands 0 to {len(items) - 1}.")
         if options.dry_run:
             for number in numbers:
-                print(f"{number}: {items[number]}{'  # finished' if items[number].finished() else ''}")
+                tell(f"{number}: {items[number]}{'  # finished' if items[number].finished() else ''}")
             return 0
         return run(items, numbers, workdir / "compare")
     except UserError as error:

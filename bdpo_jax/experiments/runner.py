@@ -7,21 +7,14 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
-from bdpo_jax.devices import courtesy
 from bdpo_jax.errors import Stopped
 from bdpo_jax.experiments.plan import DONE, Item
+from bdpo_jax.text import courtesy, tell
 from bdpo_jax.workdir import write_json
 
 SIGNALS = [signal.SIGTERM, signal.SIGINT]
 if hasattr(signal, "SIGHUP"):  # the terminal has gone; the command, in a session of its own, would go on
     SIGNALS.append(signal.SIGHUP)
-
-
-def tell(text: str, error: bool = False) -> None:
-    """Prints; a reader that is gone is no error."""
-    stream = sys.stderr if error else sys.stdout
-    with courtesy(stream):
-        print(text, file=stream, flush=True)
 
 
 class Runner:

@@ -15,7 +15,7 @@ from bdpo_jax import results
 from bdpo_jax.errors import UserError
 from bdpo_jax.report import contents, figures, page, tables, writing
 from bdpo_jax.report.contents import Contents
-from bdpo_jax.text import write_any_text
+from bdpo_jax.text import tell, write_any_text
 from bdpo_jax.workdir import expanded
 
 
@@ -71,7 +71,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         out = expanded(options.out)
         if options.watch:
-            print(f"Watching; the page is {out / 'index.html'}, Ctrl-C ends this.", flush=True)
+            tell(f"Watching; the page is {out / 'index.html'}, Ctrl-C ends this.")
             found = watch(options.directories, out, options.every)
         else:
             found = contents.read(options.directories)
@@ -81,7 +81,7 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     for problem in found.problems:
-        print(f"{problem.kind}: {problem.path}: {problem.sentence}", file=sys.stderr)
+        tell(f"{problem.kind}: {problem.path}: {problem.sentence}", error=True)
     counts = ((len(found.runs), "run"), (len(found.rows), "task"))
     runs, in_tasks = (f"{count} {noun}{'s' * (count != 1)}" for count, noun in counts)
-    print(f"{runs} of {in_tasks}: {out / 'index.html'}")
+    tell(f"{runs} of {in_tasks}: {out / 'index.html'}")

@@ -11,6 +11,7 @@ from scipy import integrate
 
 from bdpo_jax import diffusion, plotting
 from bdpo_jax.errors import UserError
+from bdpo_jax.text import tell
 
 STEPS = (5, 10, 20, 50, 100, 200, 500, 1000)
 KERNELS = {"variance beta_n": False, "posterior variance": True}
@@ -86,11 +87,11 @@ def main(arguments: list[str] | None = None) -> None:
         plotting.path_kl(options.out, options.steps, sums, found)
     except UserError as error:
         sys.exit(f"Error: {error}")
-    print(f"integral (33): {found:.5f} nats")
+    tell(f"integral (33): {found:.5f} nats")
     for name, values in sums.items():
         listed = ", ".join(f"N = {steps}: {value:.5f}" for steps, value in zip(options.steps, values, strict=True))
-        print(f"sum (34), {name}: {listed}")
-    print(f"Picture: {options.out}")
+        tell(f"sum (34), {name}: {listed}")
+    tell(f"Picture: {options.out}")
 
 
 if __name__ == "__main__":
