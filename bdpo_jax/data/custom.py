@@ -95,7 +95,7 @@ def by_rules(raw: dict, path: str, box: gymnasium.Space | None = None) -> d4rl.R
 
 
 def _shuffled(raw: dict, follows: np.ndarray, path: str) -> str:
-    """Why no episodes can be told where rows are out of order; "" where they are in order.
+    """Says that no episodes can be told because rows are out of order; "" where they are in order.
 
     Args:
       raw: of `read`.
@@ -108,8 +108,7 @@ def _shuffled(raw: dict, follows: np.ndarray, path: str) -> str:
         return ""
     return (
         f"{apart} of {inside.sum()} rows of {path} are not followed by a row that begins with their "
-        "next_observations, as if the rows were shuffled: the returns of its episodes cannot scale the rewards; put "
-        "the rows in order, or set reward_scaling to 'none' or a number."
+        "next_observations, as if the rows were shuffled"
     )
 
 

@@ -6,6 +6,7 @@ a stored successor are dropped, and only `terminals` are terminal.
 
 import functools
 import os
+import warnings
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -246,7 +247,7 @@ class Reading(NamedTuple):
       data: the transitions, actions clipped.
       returns, lengths: `[episodes]` of the complete episodes, undiscounted, and in rows.
       auto: what the reward scaling "auto" is; None: 1000 / (max - min return).
-      doubt: why the returns cannot scale the rewards; "" where they can.
+      doubt: why `returns` and the rows' order mean nothing; "" where they do.
     """
 
     where: str
@@ -264,13 +265,22 @@ class Reading(NamedTuple):
           UserError: see `rewards.find_scaling`, or "auto" where there is a doubt.
         """
         if scaling == "auto" and self.doubt:
-            raise UserError(self.doubt)
+            raise UserError(
+                f"{self.doubt}: the returns of its episodes cannot scale the rewards; put the rows in order, or set "
+                "reward_scaling to 'none' or a number."
+            )
         found = self.returns, self.lengths, self.raw["rewards"]
         return rewards.find_scaling(scaling, self.auto, *found, self.where)
 
     def scaled(self, scaling: str | float) -> tuple[Dataset, rewards.Scaling]:
         """Returns the dataset to train on, and the scaling of its rewards; see `scaling` and `finish`."""
         found = self.scaling(scaling)
+        if self.doubt:
+            warnings.warn(
+                f"{self.doubt}: what reads the data's own next actions or returns (value_steps, ReBRAC, SfBC) finds "
+                "few of them; put the rows in order.",
+                stacklevel=2,
+            )
         return finish(self.data, found, self.where), found
 
 

@@ -1,5 +1,7 @@
 """Where a chunk's data come from: the dataset on the devices, or batches gathered from the host's memory."""
 
+from collections.abc import Sequence
+
 import jax
 from jax.sharding import Mesh
 
@@ -55,22 +57,23 @@ class OnHost:
 Source = OnDevice | OnHost
 
 
-def make(config, dataset: Dataset, mesh: Mesh | None, prepared: bool = False) -> Source:
+def make(config, dataset: Dataset, mesh: Mesh | None, preparing: Sequence[str] = ()) -> Source:
     """Returns the source that `config.dataset_memory` asks for.
 
     Args:
       config: of a run.
       dataset: on the host.
       mesh: of the devices, None for a single one.
-      prepared: whether a phase prepares arrays of its own for the dataset.
+      preparing: the phases that prepare arrays of their own for the dataset.
 
     Raises:
-      UserError: a phase does, and the data would stay on the host.
+      UserError: there are some, and the data would stay on the host.
     """
-    if prepared and _stays_on_host(config, dataset):
+    if preparing and _stays_on_host(config, dataset):
         raise UserError(
-            f"{config.agent} prepares arrays for every transition, which it keeps on the device, but the data would "
-            "stay on the host: set config.dataset_memory to 'device', or use a device with more memory."
+            f"The phase {preparing[0]!r} of {config.agent} prepares arrays for every transition, which it keeps on the "
+            "device, but the data would stay on the host: set config.dataset_memory to 'device', use a device with "
+            "more memory, or leave the phase out, where the algorithm can do without it (value_steps=0)."
         )
     return OnHost(dataset, config.batch_size, mesh) if _stays_on_host(config, dataset) else OnDevice(dataset, mesh)
 

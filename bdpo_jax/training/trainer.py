@@ -268,8 +268,8 @@ def _train_wave(
         for name, one in runs.items():  # one message each: all states may be too much for one
             states[name] = one.begin(states[name], devices.shared(functools.partial(restored.get, name)))
         keys = {name: one.key for name, one in runs.items()}
-        prepared = any(phase.prepare for phase in schedule.phases)
-        source = sources.make(config, task.dataset, mesh, prepared)
+        preparing = [phase.name for phase in schedule.phases if phase.prepare]
+        source = sources.make(config, task.dataset, mesh, preparing)
         stack.callback(source.close)
         engine = engines.make(states, keys, source, config.batch_size, mesh)
         stack.callback(engine.close)

@@ -60,7 +60,7 @@ def test_stacked_runs_prepare_what_separate_ones_do():
     data = tasks.make(config()).dataset
     keys = {name: jax.random.key(one.seed) for name, one in configs.items()}
     states = {name: prepared_toy.init(one, keys[name], 2, 2) for name, one in configs.items()}
-    source = sources.make(config(), data, None, prepared=True)
+    source = sources.make(config(), data, None, preparing=["train"])
     engines = [kind(states, keys, source, 16) for kind in (engine.Separate, engine.Stacked)]
     schedule = trainer._schedule(config())
     done = 0
