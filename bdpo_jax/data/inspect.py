@@ -213,7 +213,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--columns", default="", help="of a file: KEY=COLUMN,COLUMN;KEY=COLUMN (docs/own-data.md)")
     parser.add_argument("--env", default="", help="gymnasium environment to compare a file with")
-    parser.add_argument("--picture", type=Path, help="default: NAME.png in the working directory")
+    parser.add_argument("--picture", help="default: NAME.png in the working directory")
     options = parser.parse_args(arguments)
     write_any_text()
     name = options.name
@@ -226,7 +226,7 @@ def main(arguments: list[str] | None = None) -> None:
         from bdpo_jax import plotting  # below the data in the house: only this command draws
 
         raw = reading.raw
-        picture = options.picture or Path(Path(name).stem + ".png")
+        picture = expanded(options.picture or Path(name).stem + ".png")
         positions = raw["observations"][:, :2] if family == "antmaze" else None
         episodes = found["returns"], found["lengths"]
         plotting.dataset(picture, as_text(name), *episodes, raw["rewards"], raw["actions"], positions)
