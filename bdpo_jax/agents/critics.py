@@ -88,6 +88,41 @@ def next_actions(state: Any, dataset: Any, key: jax.Array) -> dict[str, jax.Arra
     return {"next_actions": following, "followed": followed(dataset).astype(jnp.float32)}
 
 
+def rewards_ahead(dataset: Any, discount: jax.Array | float, horizon: int) -> dict[str, jax.Array]:
+    """Returns the data's own rewards from each row on, up to the row that a value of it is still needed of.
+
+    That is the row `horizon` steps later, the last one of an episode that is cut off before, and none after a terminal.
+
+    Args:
+      dataset: transitions in the order of their episodes.
+      discount: per step.
+      horizon: rewards, 1 or more.
+
+    Returns:
+      `rewards [size]`, their discounted sums; `discounts [size]`, of the later row's value, 0 after a terminal;
+      `later_observations [size, S]`, `later_actions [size, A]`; `weights [size]`, 0 where there is no reward before
+      that row: a row that is neither terminal nor followed.
+    """
+    rows, follows, ends = jnp.arange(dataset.size), followed(dataset), dataset.terminals > 0
+
+    def on(_, found):
+        row, total, factor = found
+        last, goes_on = ends[row], follows[row] & ~ends[row]
+        total = total + jnp.where(last | goes_on, factor * dataset.rewards[row], 0.0)
+        factor = jnp.where(last, 0.0, jnp.where(goes_on, factor * discount, factor))
+        return jnp.where(goes_on, row + 1, row), total, factor
+
+    start = (rows, jnp.zeros_like(dataset.rewards), jnp.ones_like(dataset.rewards))
+    later, total, factor = jax.lax.fori_loop(0, horizon, on, start)
+    return {
+        "rewards": total,
+        "discounts": factor,
+        "later_observations": dataset.observations[later],
+        "later_actions": dataset.actions[later],
+        "weights": ((later != rows) | ends).astype(jnp.float32),
+    }
+
+
 def returns(dataset: Any, discount: jax.Array, next_values: Array | float = -np.inf) -> jax.Array:
     """Returns `R_n = r_n + discount (1 - d_n) max(R_{n+1}, V_{n+1})` along the data's own trajectories, `[size]`.
 

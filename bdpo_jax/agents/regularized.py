@@ -10,7 +10,7 @@ from flax import struct
 from bdpo_jax import ensembles
 from bdpo_jax.agents import common
 from bdpo_jax.agents.base import Metrics, Phase
-from bdpo_jax.agents.critics import aggregate, check_batch, fit_q, next_actions, td_target
+from bdpo_jax.agents.critics import aggregate, check_batch, fit_q, rewards_ahead
 from bdpo_jax.errors import UserError
 from bdpo_jax.settings import anything, choice, number, read, read_traced, widths
 from bdpo_jax.types import Batch
@@ -29,6 +29,7 @@ class Critics:
     ensemble_size: int = number(10, "K, members of an ensemble of critics [T2]; hopper-medium 20", least=1)
     q_layer_norm: bool = anything(False, "layer norm in Q; BDPO's V has it always [rel]; antmaze True")
     clip_norm: float = number(1.0, "global gradient norm, of each model [T2, rel]", above=0)
+    value_horizon: int = number(1, "rewards of the data before a value, in the `value_steps` [ours]", least=1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,7 +63,7 @@ class Budget:
 
     pretrain_steps: int = number(2_000_000, "updates of the behavior model [T2]", least=0, may_change=True)
     value_steps: int = number(
-        0, "updates of Q on the data's own next actions, before the others [ours]", least=0, may_change=True
+        0, "updates of Q along the data's own actions, before the others [ours]", least=0, may_change=True
     )
     train_steps: int = number(2_000_000, "critic updates [T2]", least=0, may_change=True)
 
@@ -90,29 +91,35 @@ def value_phase(config: Any) -> tuple[Phase, ...]:
     """Returns what comes between behavior model and training: the start of Q by `update_data_q`, if it is asked for."""
     if not config.value_steps:
         return ()
-    return (Phase("value", config.value_steps, update_data_q, prepare=next_actions),)
+    return (Phase("value", config.value_steps, update_data_q, prepare=prepare_data_q),)
+
+
+def prepare_data_q(state: Any, dataset: Any, key: jax.Array) -> dict[str, jax.Array]:
+    """Returns what `update_data_q` reads beside transitions: `critics.rewards_ahead` of `value_horizon` steps."""
+    return rewards_ahead(dataset, state.hyper.discount, state.static.value_horizon)
 
 
 def update_data_q(state: Any, batch: Batch, key: jax.Array) -> tuple[Any, Metrics]:
-    """One update of Q and its average towards `r + gamma (1 - d) lcb_k(Qbar_k(s', a'))`, a' the data's: SARSA [ours].
+    """One update of Q and its average towards `R + gamma^n lcb_k(Qbar_k(s_n, a_n))` along the data: SARSA [ours].
 
-    The actor starts as the behavior model, whose Q this is but for the sampling of a' by a model: it costs no path, no
-    penalty and no V. The learning rate is constant; no counter moves and nothing is random. Rows that are neither
-    terminal nor followed in the data have no weight.
+    R is the discounted sum of n rewards, n `value_horizon`, or what is left of the episode. The actor starts as the
+    behavior model, whose Q this is but for the sampling of actions by a model: it costs no path, no penalty and no V,
+    and the rewards of the data's own policy need no correction. The learning rate is constant; no counter moves and
+    nothing is random.
 
     Args:
       state: with `q`, `static` and `hyper` of BDPO or a policy class.
-      batch: transitions; `extra` as of `critics.next_actions`.
+      batch: transitions; `extra` as of `prepare_data_q`.
       key: not used.
     """
     static, hyper = state.static, state.hyper
     check_batch(batch, static.action_dim)
-    assert batch.extra is not None, "in this phase a batch has next actions"
-    following = batch.extra["next_actions"]
-    values = ensembles.apply_frozen(static.q_network, state.q.ema, batch.next_observations, following)
-    target = td_target(batch, hyper.discount, aggregate(values, static.aggregation, hyper.rho))
-    weights = jnp.maximum(batch.extra["followed"], batch.terminals)
-    q, metrics = fit_q(state, batch, target, (static.clip_norm, hyper.value_lr, hyper.ema_rate), weights)
+    assert batch.extra is not None, "in this phase a batch has rewards ahead"
+    ahead = batch.extra
+    values = ensembles.apply_frozen(static.q_network, state.q.ema, ahead["later_observations"], ahead["later_actions"])
+    target = ahead["rewards"] + ahead["discounts"] * aggregate(values, static.aggregation, hyper.rho)
+    rates = (static.clip_norm, hyper.value_lr, hyper.ema_rate)
+    q, metrics = fit_q(state, batch, target, rates, ahead["weights"])
     return state.replace(q=q), metrics | {"q_target": target.mean()}
 
 

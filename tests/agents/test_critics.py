@@ -131,3 +131,30 @@ def test_the_expectile_of_a_uniform_distribution(expectile):
     slope = jax.grad(lambda e: critics.expectile_loss(values - e, expectile).mean())
     assert float(slope(expected)) == pytest.approx(0, abs=1e-5)
     assert float(slope(expected - 0.05)) < -1e-3 and float(slope(expected + 0.05)) > 1e-3
+
+
+@pytest.mark.parametrize(
+    "horizon, rewards, discounts, later",
+    [
+        (1, [1, 2, 3, 4, 5, 0], [0.5, 0.5, 0, 0.5, 0.5, 1], [1, 2, 2, 4, 5, 5]),
+        (2, [2, 3.5, 3, 6.5, 5, 0], [0.25, 0, 0, 0.25, 0.5, 1], [2, 2, 2, 5, 5, 5]),
+        (9, [2.75, 3.5, 3, 6.5, 5, 0], [0, 0, 0, 0.25, 0.5, 1], [2, 2, 2, 5, 5, 5]),
+    ],
+)
+def test_rewards_ahead_by_hand(horizon, rewards, discounts, later):
+    """Rewards 1 to 6, the first three rows end in a terminal, the others are cut off."""
+    observations = jnp.arange(6.0)[:, None]
+    data = SimpleNamespace(
+        observations=observations,
+        next_observations=observations + jnp.array([1, 1, 9, 1, 1, 1.0])[:, None],
+        actions=10 * observations,
+        rewards=jnp.arange(1, 7.0),
+        terminals=jnp.array([0, 0, 1.0, 0, 0, 0]),
+        size=6,
+    )
+    found = critics.rewards_ahead(data, 0.5, horizon)
+    np.testing.assert_allclose(found["rewards"], rewards)
+    np.testing.assert_allclose(found["discounts"], discounts)
+    np.testing.assert_array_equal(found["later_observations"][:, 0], later)
+    np.testing.assert_array_equal(found["later_actions"][:, 0], 10 * np.array(later))
+    np.testing.assert_array_equal(found["weights"], [1, 1, 1, 1, 1, 0])

@@ -19,6 +19,13 @@ def linear_q(params, observations, actions):
     return params["slope"] * actions
 
 
+def ahead(rewards, discounts, later_actions, weights, later_observations):
+    """What `prepare_data_q` prepares for the rows of a batch."""
+    found = {"rewards": rewards, "discounts": discounts, "weights": weights}
+    found |= {"later_observations": later_observations, "later_actions": later_actions}
+    return {name: jnp.asarray(values, jnp.float32) for name, values in found.items()}
+
+
 def test_the_loss_by_hand():
     """Q's two members are the action and three times it: 2 a' in the mean, |a'| the deviation, 1.6 the LCB of 1."""
     slopes = {"slope": jnp.array([1.0, 3.0])}
@@ -27,18 +34,26 @@ def test_the_loss_by_hand():
     batch = make_batch(size=4, action_dim=1).replace(
         rewards=jnp.array([1.0, 2.0, 3.0, 4.0]),
         terminals=jnp.array([0.0, 1.0, 0.0, 0.0]),
-        # Row 1 ends its episode; nothing is known of what followed row 3.
-        extra={"next_actions": jnp.array([[1.0], [99.0], [-0.5], [99.0]]), "followed": jnp.array([1.0, 0.0, 1.0, 0.0])},
+        # Row 1 ends its episode; nothing is known of what followed row 3. Row 2 has two rewards ahead, 3 and 4.
+        extra=ahead(
+            rewards=[1.0, 2.0, 3 + 0.5 * 4, 0.0],
+            discounts=[0.5, 0.0, 0.25, 1.0],
+            later_actions=[[1.0], [99.0], [-0.5], [99.0]],
+            weights=[1.0, 1.0, 1.0, 0.0],
+            later_observations=np.zeros((4, 3)),
+        ),
     )
     _, metrics = update_data_q(state, batch, jax.random.key(0))
-    targets = np.array([1 + 0.5 * 1.6, 2, 3 + 0.5 * (-1.0 - 0.4 * 0.5)])
+    targets = np.array([1 + 0.5 * 1.6, 2, 5 + 0.25 * (-1.0 - 0.4 * 0.5)])
     np.testing.assert_allclose(metrics["q_loss"], np.square(targets).sum() / 4, rtol=1e-6)
 
 
 def test_q_alone_moves_and_its_own_rate_has_not_decayed_when_training_begins():
     state = random_state(config(**SETTINGS), 3, 2)
     batch = make_batch(size=8)
-    batch = batch.replace(extra={"next_actions": batch.actions[::-1], "followed": jnp.ones(8)})
+    batch = batch.replace(
+        extra=ahead(batch.rewards, jnp.full(8, 0.5), batch.actions[::-1], jnp.ones(8), batch.next_observations)
+    )
     after, _ = jax.jit(update_data_q)(state, batch, jax.random.key(0))
     assert_trees(np.testing.assert_array_equal, after.replace(q=state.q), state)
     moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), after.q.params, state.q.params)
