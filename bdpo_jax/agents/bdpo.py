@@ -21,10 +21,10 @@ import optax
 from flax import struct
 
 from bdpo_jax import diffusion, ensembles, networks
-from bdpo_jax.agents import common
+from bdpo_jax.agents import common, regularized
 from bdpo_jax.agents.base import Metrics, Phase
 from bdpo_jax.agents.common import Model
-from bdpo_jax.agents.critics import aggregate, best_of, check_batch, fit, fit_q, q_values, td_target, value_of_draws
+from bdpo_jax.agents.critics import aggregate, ahead, best_of, check_batch, fit, fit_q, q_values, value_of_draws
 from bdpo_jax.agents.denoiser import Denoiser, cloning_loss, draw, draw_paths
 from bdpo_jax.agents.draws import Visited, noisy_actions, path_points, visit
 from bdpo_jax.agents.regularized import (
@@ -32,7 +32,7 @@ from bdpo_jax.agents.regularized import (
     Critics,
     Hyper,
     Samples,
-    check_value_steps,
+    look_ahead,
     read_hyper,
     start_actor,
     value_phase,
@@ -75,7 +75,7 @@ class Static(Denoiser, Critics, Samples):
 
 def check(config: Any) -> None:
     """Raises a `UserError` where settings do not fit together."""
-    check_value_steps(config)
+    regularized.check(config)
     if config.stratified and config.batch_size < config.diffusion_steps:
         raise UserError(
             f"config.batch_size is {config.batch_size}; it must be at least diffusion_steps "
@@ -101,6 +101,7 @@ def phases(config: Any) -> tuple[Phase, ...]:
             delayed=update_actor,
             interval=config.actor_update_interval,
             delayed_from=config.value_warmup_steps,
+            prepare=look_ahead if config.n_step > 1 else None,
             watch=("policy",),
             score=final,
         ),
@@ -194,6 +195,9 @@ def pretrain(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics
 def q_target(state: State, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics, Visited | None]:
     """Returns `y [batch]` of (12), (17): reward plus the discounted LCB of Q minus the path's penalty at s'.
 
+    With `n_step` above 1 the data's own next steps come first: their rewards, and s' after them. Nothing corrects that
+    these are the behavior policy's actions, from which the penalty keeps the actor near.
+
     And metrics, and with `draw="path"` one of each row's paths: at s', where the target needs them, so that they cost
     no evaluation of a network; at s if nothing follows s.
     """
@@ -202,7 +206,8 @@ def q_target(state: State, batch: Batch, key: jax.Array) -> tuple[jax.Array, Met
         reference = state.behavior.ema if static.path_lambda else None
         visited = visit(static, state.actor.ema, batch, key, reference) if static.draw == "path" else None
         return batch.rewards, {}, visited
-    observations = batch.next_observations[:, None]
+    found = ahead(batch, hyper.discount)
+    observations = found.observations[:, None]
 
     def predictor(params):
         return lambda noisy, n: static.noise_predictor.apply(params, observations, noisy, n)
@@ -216,13 +221,14 @@ def q_target(state: State, batch: Batch, key: jax.Array) -> tuple[jax.Array, Met
         reference=predictor(state.behavior.ema),
         trajectory=static.draw == "path",
     )
-    draws = (batch.next_observations, path.actions, static.max_q_backup)
+    draws = (found.observations, path.actions, static.max_q_backup)
     value = value_of_draws(static.q_network, state.q.ema, *draws, static.aggregation, hyper.rho)
     penalty = path.kl.mean(axis=-1)
-    target = td_target(batch, hyper.discount, value - hyper.eta * penalty)
+    target = found.target(value - hyper.eta * penalty)
     visited = None
     if path.trajectory is not None and path.kls is not None:
-        visited = Visited(batch.next_observations, path.trajectory[:, :, 0], batch.terminals, path.kls[:, :, 0])
+        nothing = (found.discounts == 0).astype(jnp.float32)
+        visited = Visited(found.observations, path.trajectory[:, :, 0], nothing, path.kls[:, :, 0])
     return target, {"path_penalty": penalty.mean()}, visited
 
 
@@ -312,7 +318,7 @@ def update_critics(state: State, batch: Batch, key: jax.Array) -> tuple[State, M
     path_key, row_key, step_key = jax.random.split(key, 3)
 
     target, path_metrics, visited = q_target(state, batch, path_key)
-    q, q_metrics = fit_q(state, batch, target, rates)
+    q, q_metrics = fit_q(state, batch, target, rates, ahead(batch, state.hyper.discount).weights)
 
     if static.path_lambda:
         assert visited is not None, "path_lambda is of draw='path'"

@@ -1,6 +1,6 @@
 """What critics share: aggregation of an ensemble, its regression, temporal differences, the choice of one of N."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -121,6 +121,34 @@ def rewards_ahead(dataset: Any, discount: jax.Array | float, horizon: int) -> di
         "later_actions": dataset.actions[later],
         "weights": ((later != rows) | ends).astype(jnp.float32),
     }
+
+
+class Ahead(NamedTuple):
+    """What a target of Q is made of.
+
+    Attributes:
+      rewards: `[batch]`, what is paid before the value, discounted.
+      discounts: `[batch]`, of the value, 0 after a terminal.
+      observations: `[batch, S]`, where the value is taken.
+      weights: `[batch]` or 1, 0 of rows of which neither is known.
+    """
+
+    rewards: jax.Array
+    discounts: jax.Array
+    observations: jax.Array
+    weights: Array | float
+
+    def target(self, values: jax.Array) -> jax.Array:
+        """Returns the targets `[batch]` with those values `[batch]`."""
+        return self.rewards + self.discounts * values
+
+
+def ahead(batch: Batch, discount: jax.Array) -> Ahead:
+    """Returns what lies ahead of a batch's rows: of one step, or what `rewards_ahead` prepared."""
+    extra = batch.extra or {}
+    if "later_observations" not in extra:
+        return Ahead(batch.rewards, discount * (1 - batch.terminals), batch.next_observations, 1.0)
+    return Ahead(extra["rewards"], extra["discounts"], extra["later_observations"], extra["weights"])
 
 
 def returns(dataset: Any, discount: jax.Array, next_values: Array | float = -np.inf) -> jax.Array:

@@ -21,8 +21,9 @@ from bdpo_jax import networks
 from bdpo_jax.agents import policy_class, regularized
 from bdpo_jax.agents.base import Phase
 from bdpo_jax.agents.critics import next_actions
-from bdpo_jax.agents.policy_class import VIEWS, State, check
+from bdpo_jax.agents.policy_class import VIEWS, State
 from bdpo_jax.agents.regularized import Budget
+from bdpo_jax.errors import UserError
 from bdpo_jax.settings import choice, number
 from bdpo_jax.types import Batch
 
@@ -83,6 +84,16 @@ class Hyper(regularized.Hyper):
 def init(config: Any, key: jax.Array, observation_dim: int, action_dim: int) -> State:
     """Returns the initial state, see `Agent`."""
     return policy_class.start(Static, Hyper, config, key, observation_dim, action_dim)
+
+
+def check(config: Any) -> None:
+    """Raises a `UserError` where settings do not fit together."""
+    policy_class.check(config)
+    if config.nu == "data" and config.n_step > 1:
+        raise UserError(
+            f"config.n_step is {config.n_step}, but with nu='data' D is the distance from the data's very next action; "
+            "set n_step=1."
+        )
 
 
 def phases(config: Any) -> tuple[Phase, ...]:

@@ -22,14 +22,14 @@ import optax
 from flax import struct
 
 from bdpo_jax import ensembles, networks
-from bdpo_jax.agents import common
+from bdpo_jax.agents import common, regularized
 from bdpo_jax.agents.base import Metrics, Phase
 from bdpo_jax.agents.common import Model
-from bdpo_jax.agents.critics import aggregate, best_of, check_batch, fit_q, td_target
+from bdpo_jax.agents.critics import aggregate, ahead, best_of, check_batch, fit_q
 from bdpo_jax.agents.regularized import (
     Critics,
     Hyper,
-    check_value_steps,
+    look_ahead,
     read_hyper,
     start_actor,
     value_phase,
@@ -87,7 +87,7 @@ class State(struct.PyTreeNode):
 
 def check(config: Any) -> None:
     """Raises a `UserError` where settings do not fit together."""
-    check_value_steps(config)
+    regularized.check(config)
 
 
 def phases(config: Any, prepare: Callable | None = None) -> tuple[Phase, ...]:
@@ -102,7 +102,7 @@ def phases(config: Any, prepare: Callable | None = None) -> tuple[Phase, ...]:
             delayed=update_actor,
             interval=config.actor_update_interval,
             delayed_from=config.value_warmup_steps,
-            prepare=prepare,
+            prepare=look_ahead if config.n_step > 1 else prepare,
             watch=("policy",),
             score=("policy", "behavior"),
         ),
@@ -159,11 +159,11 @@ def soft_value(
       actor_params: of the policy.
       batch: transitions.
       key: PRNG key of the draws.
-      following: at s' instead of s.
+      following: at s', or after the `n_step` next actions of the data, instead of s.
       over_draws: what is taken of the values of one member's draws.
     """
     static = state.static
-    observations = batch.next_observations if following else batch.observations
+    observations = ahead(batch, state.hyper.discount).observations if following else batch.observations
     found = static.policy_network.apply(actor_params, observations)
     actions = static.draw(found, key, static.actor_samples)
     values = ensembles.apply_frozen(static.q_network, state.q.ema, observations[:, None], actions)
@@ -179,14 +179,15 @@ def q_target(state: State, batch: Batch, key: jax.Array) -> tuple[jax.Array, Met
         return batch.rewards, {}
     over_draws = jnp.max if state.static.max_q_backup else jnp.mean
     value, penalty = soft_value(state, state.actor.ema, batch, key, True, over_draws)
-    return td_target(batch, state.hyper.discount, value), {"next_penalty": penalty.mean()}
+    return ahead(batch, state.hyper.discount).target(value), {"next_penalty": penalty.mean()}
 
 
 def update_critics(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
     """One update of Q and its average; moves `state.step`."""
     check_batch(batch, state.static.action_dim)
     target, metrics = q_target(state, batch, jax.random.fold_in(jax.random.fold_in(key, 1), state.step))
-    q, q_metrics = fit_q(state, batch, target, value_rates(state))
+    weights = ahead(batch, state.hyper.discount).weights
+    q, q_metrics = fit_q(state, batch, target, value_rates(state), weights)
     return state.replace(step=state.step + 1, q=q), metrics | q_metrics | {"q_target": target.mean()}
 
 

@@ -10,7 +10,7 @@ from flax import struct
 from bdpo_jax import ensembles
 from bdpo_jax.agents import common
 from bdpo_jax.agents.base import Metrics, Phase
-from bdpo_jax.agents.critics import aggregate, check_batch, fit_q, rewards_ahead
+from bdpo_jax.agents.critics import aggregate, ahead, check_batch, fit_q, rewards_ahead
 from bdpo_jax.errors import UserError
 from bdpo_jax.settings import anything, choice, number, read, read_traced, widths
 from bdpo_jax.types import Batch
@@ -29,7 +29,7 @@ class Critics:
     ensemble_size: int = number(10, "K, members of an ensemble of critics [T2]; hopper-medium 20", least=1)
     q_layer_norm: bool = anything(False, "layer norm in Q; BDPO's V has it always [rel]; antmaze True")
     clip_norm: float = number(1.0, "global gradient norm, of each model [T2, rel]", above=0)
-    value_horizon: int = number(1, "rewards of the data before a value, in the `value_steps` [ours]", least=1)
+    n_step: int = number(1, "rewards of the data before the value in Q's targets; the paper 1, more [ours]", least=1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,48 +78,49 @@ def read_hyper(owner: type, config: Any) -> Any:
     return read_traced(owner, config, actor_decay_steps=actor, value_decay_steps=value)
 
 
-def check_value_steps(config: Any) -> None:
-    """Raises a `UserError` where there is nothing for `update_data_q` to learn."""
-    if config.value_steps and config.one_step:
-        raise UserError(
-            f"config.value_steps is {config.value_steps}, but no action follows in a task of one step; "
-            "set value_steps=0."
-        )
+def check(config: Any) -> None:
+    """Raises a `UserError` where Q is to learn from what does not follow."""
+    for name, none in (("value_steps", 0), ("n_step", 1)):
+        value = getattr(config, name)
+        if config.one_step and value != none:
+            raise UserError(
+                f"config.{name} is {value}, but no action follows in a task of one step; set {name}={none}."
+            )
 
 
 def value_phase(config: Any) -> tuple[Phase, ...]:
     """Returns what comes between behavior model and training: the start of Q by `update_data_q`, if it is asked for."""
     if not config.value_steps:
         return ()
-    return (Phase("value", config.value_steps, update_data_q, prepare=prepare_data_q),)
+    return (Phase("value", config.value_steps, update_data_q, prepare=look_ahead),)
 
 
-def prepare_data_q(state: Any, dataset: Any, key: jax.Array) -> dict[str, jax.Array]:
-    """Returns what `update_data_q` reads beside transitions: `critics.rewards_ahead` of `value_horizon` steps."""
-    return rewards_ahead(dataset, state.hyper.discount, state.static.value_horizon)
+def look_ahead(state: Any, dataset: Any, key: jax.Array) -> dict[str, jax.Array]:
+    """Returns `critics.rewards_ahead` of `n_step` steps: a `Phase.prepare`; `key` is not used."""
+    return rewards_ahead(dataset, state.hyper.discount, state.static.n_step)
 
 
 def update_data_q(state: Any, batch: Batch, key: jax.Array) -> tuple[Any, Metrics]:
     """One update of Q and its average towards `R + gamma^n lcb_k(Qbar_k(s_n, a_n))` along the data: SARSA [ours].
 
-    R is the discounted sum of n rewards, n `value_horizon`, or what is left of the episode. The actor starts as the
+    R is the discounted sum of n rewards, `n_step` or what is left of the episode. The actor starts as the
     behavior model, whose Q this is but for the sampling of actions by a model: it costs no path, no penalty and no V,
     and the rewards of the data's own policy need no correction. The learning rate is constant; no counter moves and
     nothing is random.
 
     Args:
       state: with `q`, `static` and `hyper` of BDPO or a policy class.
-      batch: transitions; `extra` as of `prepare_data_q`.
+      batch: transitions; `extra` as of `look_ahead`.
       key: not used.
     """
     static, hyper = state.static, state.hyper
     check_batch(batch, static.action_dim)
     assert batch.extra is not None, "in this phase a batch has rewards ahead"
-    ahead = batch.extra
-    values = ensembles.apply_frozen(static.q_network, state.q.ema, ahead["later_observations"], ahead["later_actions"])
-    target = ahead["rewards"] + ahead["discounts"] * aggregate(values, static.aggregation, hyper.rho)
+    found = ahead(batch, hyper.discount)
+    values = ensembles.apply_frozen(static.q_network, state.q.ema, found.observations, batch.extra["later_actions"])
+    target = found.target(aggregate(values, static.aggregation, hyper.rho))
     rates = (static.clip_norm, hyper.value_lr, hyper.ema_rate)
-    q, metrics = fit_q(state, batch, target, rates, ahead["weights"])
+    q, metrics = fit_q(state, batch, target, rates, found.weights)
     return state.replace(q=q), metrics | {"q_target": target.mean()}
 
 

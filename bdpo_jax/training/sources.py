@@ -73,7 +73,7 @@ def make(config, dataset: Dataset, mesh: Mesh | None, preparing: Sequence[str] =
         raise UserError(
             f"The phase {preparing[0]!r} of {config.agent} prepares arrays for every transition, which it keeps on the "
             "device, but the data would stay on the host: set config.dataset_memory to 'device', use a device with "
-            "more memory, or leave the phase out, where the algorithm can do without it (value_steps=0)."
+            "more memory, or leave the phase out, where the algorithm can do without it (value_steps=0, n_step=1)."
         )
     return OnHost(dataset, config.batch_size, mesh) if _stays_on_host(config, dataset) else OnDevice(dataset, mesh)
 

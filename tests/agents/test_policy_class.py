@@ -126,6 +126,19 @@ def test_the_critic_s_target_by_hand():
         np.testing.assert_allclose(metrics["next_penalty"], 0.125 if agent is deterministic else kl, rtol=1e-4)
 
 
+def test_the_target_of_several_steps_by_hand():
+    later = {"rewards": jnp.array([3.0, 4.0]), "discounts": jnp.array([0.25, 0.0]), "weights": jnp.array([1.0, 0.0])}
+    later |= {"later_observations": jnp.zeros((2, 3)), "later_actions": jnp.full((2, 2), jnp.nan)}
+    batch = make_batch(size=2).replace(next_observations=jnp.full((2, 3), jnp.nan), extra=later)
+    state = exact_state(deterministic, (np.array([0.1, 0.5]), np.array([0.2, 0.2])), n_step=2)
+    target, metrics = policy_class.q_target(state, batch, jax.random.key(0))
+    value = -0.4 - C / 2 * 0.89 - ETA * 0.125  # of the test before
+    np.testing.assert_allclose(target, [3 + 0.25 * value, 4], atol=1e-5)
+    _, metrics = policy_class.update_critics(state, batch, jax.random.key(0))
+    values = ensembles.apply(state.static.q_network, state.q.params, batch.observations, batch.actions)
+    np.testing.assert_allclose(metrics["q_loss"], np.square(values[:, 0] - target[0]).mean() / 2, rtol=1e-5)
+
+
 def test_the_data_s_actions_can_stand_for_nu():
     """By hand: D at s' is from the data's next action where there is one; the actor leans to the data's mean action."""
     mean, following = np.array([0.1, 0.5]), np.array([[0.5, 0.5], [0.9, 0.9], [0.1, -0.1], [0.0, 0.0]])

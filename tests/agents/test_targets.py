@@ -81,6 +81,47 @@ def test_q_target_by_hand(monkeypatch, aggregation, max_q_backup, value):
     np.testing.assert_allclose(metrics["path_penalty"], 0.3, rtol=1e-6)
 
 
+@pytest.mark.parametrize("draw", ["data", "path"])
+def test_q_target_of_several_steps_by_hand(monkeypatch, draw):
+    """What was prepared stands in for the reward, its discount and the next observation; unknown rows weigh nothing."""
+    settings = config(actor_samples=2, aggregation="mean", eta=0.1, discount=0.5, n_step=3, draw=draw)
+    state = exact_state(settings, 1, {"q": TABLE}, predict=shifted_noise, q=table_q, v=table_v)
+    batch = make_batch(size=3, action_dim=1)
+    later = jnp.arange(9.0).reshape(3, 3)
+    extra = {
+        "rewards": jnp.array([7.0, 8.0, 0.0]),
+        "discounts": jnp.array([0.125, 0.0, 1.0]),
+        "weights": jnp.array([1.0, 1.0, 0.0]),
+        "later_observations": later,
+        "later_actions": jnp.full((3, 1), jnp.nan),
+    }
+    seen = []
+
+    def sample(schedule, predict, key, shape, clip, reference, trajectory):
+        actions, steps = jnp.broadcast_to(jnp.array([[1.0], [2.0]]), shape), settings.diffusion_steps + 1
+        return diffusion.Path(
+            actions, jnp.full((3, 2), 0.3), jnp.zeros((steps, *shape)) if trajectory else None, jnp.zeros((steps, 3, 2))
+        )
+
+    monkeypatch.setattr(diffusion, "sample", sample)
+    batch = batch.replace(extra=extra)
+    target, _, visited = bdpo.q_target(state, batch, jax.random.key(0))
+    # The members' values of 1 and 2 are 1.5 and -1 in the mean, and the penalty costs .03.
+    np.testing.assert_allclose(target[:2], [7 + 0.125 * (0.25 - 0.03), 8], rtol=1e-6)
+    if draw == "path":
+        np.testing.assert_array_equal(visited.observations, later)
+        np.testing.assert_array_equal(visited.missing, [0, 1, 0])
+
+    def fit_q(state, batch, target, rates, weights):
+        seen.append(weights)
+        return state.q, {}
+
+    monkeypatch.setattr(bdpo, "fit_q", fit_q)
+    monkeypatch.setattr(bdpo, "fit", lambda *args: (args[1], {}))
+    bdpo.update_critics(random_state(settings, 3, 1), batch, jax.random.key(0))
+    np.testing.assert_array_equal(seen[0], extra["weights"])
+
+
 def test_q_target_asks_for_paths_of_the_target_actor_at_the_next_observations(monkeypatch):
     state = exact_state(config(actor_samples=4), 1, {}, predict=lambda p, s, a, n: (p, s), q=table_q, v=table_v)
     state = state.replace(
