@@ -21,10 +21,10 @@ ANTMAZE = tuple(f"antmaze-{maze}-v0" for maze in MAZES)
 SETS = ("8gaussians", "2spirals", "checkerboard", "moons", "rings", "swissroll")
 PLANAR = tuple(n for n in ("bdpo", "dac", "diffusion_ql", "qgpo", "sfbc", "gaussian", "deterministic") if n in AGENTS)
 
-# Updates that three minutes of one core of an AMD EPYC had time for, evaluations apart: each method's "quick" counts on
-# halfcheetah-medium times one number. Swept there on no task, chosen by no score.
+# Updates that three minutes of one core of an AMD EPYC had time for, evaluations and compilation apart: each method's
+# "quick" counts on hopper-medium-replay times one number.
 THREE_MINUTES = {
-    "bdpo": {"pretrain_steps": 9_600, "value_steps": 9_600, "train_steps": 2_400, "value_warmup_steps": 480},
+    "bdpo": {"pretrain_steps": 10_400, "value_steps": 10_400, "train_steps": 2_000, "value_warmup_steps": 400},
     "dac": {"train_steps": 9_600},
     "diffusion_ql": {"train_steps": 8_000},
     "iql": {"train_steps": 17_000},
@@ -36,8 +36,8 @@ THREE_MINUTES = {
     "cql": {"cloning_steps": 1_400, "train_steps": 7_000},
     "fql": {"train_steps": 14_000},
     "rebrac": {"train_steps": 31_000},
-    "gaussian": {"pretrain_steps": 13_000, "value_steps": 13_000, "train_steps": 3_200, "value_warmup_steps": 640},
-    "deterministic": {"pretrain_steps": 14_000, "value_steps": 14_000, "train_steps": 3_600, "value_warmup_steps": 720},
+    "gaussian": {"pretrain_steps": 14_200, "value_steps": 14_200, "train_steps": 2_800, "value_warmup_steps": 600},
+    "deterministic": {"pretrain_steps": 14_800, "value_steps": 14_800, "train_steps": 3_000, "value_warmup_steps": 600},
 }
 MEDIUM = ("halfcheetah-medium-v2", "hopper-medium-v2", "walker2d-medium-v2")
 
