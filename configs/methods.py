@@ -92,13 +92,15 @@ BDPO = [
         r"d4rl/antmaze.*,quick",
         _BDPO_QUICK
         | {
-            "eta": 40.0,
-            "ema_rate": 0.03,
+            "eta": 10.0,
+            "ema_rate": 0.01,
             "actor_samples": 4,
-            "greedy_candidates": 1,
-            "pretrain_steps": 80_000,
-            "train_steps": 30_000,
-            "value_warmup_steps": 8_000,
+            "greedy_candidates": 10,
+            "n_step": 20,
+            "pretrain_steps": 40_000,
+            "value_steps": 20_000,
+            "train_steps": 4_000,
+            "value_warmup_steps": 1_000,
         },
     ),
     # --- data from elsewhere [ours]: `eta` weighs the KL in units of the scaled reward and is the first to tune
