@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from helpers import assert_trees, config, exact_state, make_batch, random_state
 
-from bdpo_jax.agents import bdpo, gaussian
-from bdpo_jax.agents.regularized import update_data_q
+from bdpo_jax.agents import bdpo, deterministic, gaussian
+from bdpo_jax.agents.regularized import look_ahead, update_data_q
 from bdpo_jax.errors import UserError
 from bdpo_jax.settings import make
 
@@ -76,3 +76,13 @@ def test_the_phase_is_there_where_it_is_asked_for():
         assert [phase.name for phase in agent.phases(make(agent))] == ["pretrain", "train"]
         with pytest.raises(UserError, match="value_steps is 100, but no action follows"):
             agent.check(make(agent, value_steps=100, one_step=True))
+
+
+def test_training_looks_ahead_where_it_is_asked_for():
+    for agent in (bdpo, gaussian, deterministic):
+        assert [phase.prepare for phase in agent.phases(make(agent))] == [None, None], agent
+        assert agent.phases(make(agent, n_step=3))[-1].prepare is look_ahead
+        with pytest.raises(UserError, match="n_step is 3, but no action follows"):
+            agent.check(make(agent, n_step=3, one_step=True))
+    with pytest.raises(UserError, match="n_step is 3, but with nu='data'"):
+        deterministic.check(make(deterministic, n_step=3, nu="data"))
