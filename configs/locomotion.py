@@ -5,7 +5,7 @@ python launch.py --config=configs/locomotion.py:hopper-medium-v2,paper         #
 python launch.py --config=configs/locomotion.py:hopper-medium-v2,quick         # laptop-sized
 
 Quick trains 128x3 networks: the behavior model, then Q on the data's own actions, then everything. Halfcheetah: 40,000,
-40,000 and 10,000 updates, nine minutes of one core of an AMD EPYC, evaluations included (on a busier day, thirteen).
+40,000 and 10,000 updates, nine minutes of one core of an AMD EPYC, evaluations included.
 Hopper and walker2d: 20,000, 20,000 and 4,000, with twenty rewards of the data in each target of Q, six minutes. All
 with jax 0.10.2, on files made by D4RL's protocol, which are not D4RL's; settings chosen on seed 0. Normalised scores of
 20 episodes of the last checkpoint:
