@@ -57,7 +57,7 @@ def main(argv):
             devices.leave(f"Error: {error}")
         sys.exit(f"Error: {error}")
     except Stopped as stop:
-        devices.say(f"Stopped by {stop}; everything is saved. To go on: run the same command again.", file=sys.stderr)
+        devices.say(f"Stopped by {stop}; everything is saved. To go on: run the same command again.", error=True)
         return stop.code
     except BaseException as error:
         if joined:
@@ -65,7 +65,7 @@ def main(argv):
         if not isinstance(error, KeyboardInterrupt):
             raise
         again = "To go on from the last checkpoint: run the same command again."
-        devices.say(f"Interrupted; what was done since the last checkpoint is lost. {again}", file=sys.stderr)
+        devices.say(f"Interrupted; what was done since the last checkpoint is lost. {again}", error=True)
         return 128 + signal.SIGINT
     devices.say(f"{results['summary']}\nResults: {workdir}/results.json")
     if results["picture"]:

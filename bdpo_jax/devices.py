@@ -18,7 +18,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from bdpo_jax.errors import Stopped, UserError
-from bdpo_jax.text import courtesy
+from bdpo_jax.text import tell
 
 RUN, BATCH = "run", "batch"
 PATIENCE = 30  # seconds without a sign of life after which a process counts as dead
@@ -165,12 +165,10 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
-def say(text: str, **options) -> None:
-    """Prints once for the job; a reader that is gone is no error."""
+def say(text: str, error: bool = False) -> None:
+    """Prints once for the job, as `tell`."""
     if is_first():
-        file = options.pop("file", sys.stdout)
-        with courtesy(file):
-            print(text, file=file, flush=True, **options)
+        tell(text, error)
 
 
 def leave(text: str) -> None:

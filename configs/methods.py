@@ -40,7 +40,7 @@ _BDPO_QUICK_CONTROL = _BDPO_QUICK | {
 # 21 and 18 by a Q of 12,000 such updates (seeds 0, 1), 52 by one of 10,000 updates of ten steps, and 43 to 81 by those
 # of twenty; hopper-medium-replay's policy 32 to 43 instead of 17. Halfcheetah, which cannot fall, gains less by several
 # steps than by one (40 against 45, seed 0).
-_FALLING = {
+_SEVERAL_STEPS = {
     "n_step": 20,
     "pretrain_steps": 20_000,
     "value_steps": 20_000,
@@ -66,7 +66,7 @@ BDPO = [
     (r"d4rl/hopper.*,quick", {"rho": 2.0, "eta": 1.0}),
     (r"d4rl/hopper-medium-v2,.*quick", {"eta": 2.0}),
     (r"d4rl/walker2d.*,quick", {"rho": 1.0, "eta": 1.5}),
-    (r"d4rl/(hopper|walker2d).*,quick", _FALLING),  # of which only hopper has been run
+    (r"d4rl/(hopper|walker2d).*,quick", _SEVERAL_STEPS),  # of which only hopper has been run
     # --- antmaze
     (
         r"d4rl/antmaze.*",
@@ -92,16 +92,13 @@ BDPO = [
     (
         r"d4rl/antmaze.*,quick",
         _BDPO_QUICK
+        | _SEVERAL_STEPS
         | {
             "eta": 10.0,
             "ema_rate": 0.01,
             "actor_samples": 4,
             "greedy_candidates": 10,
-            "n_step": 20,
             "pretrain_steps": 40_000,
-            "value_steps": 20_000,
-            "train_steps": 4_000,
-            "value_warmup_steps": 1_000,
         },
     ),
     # --- data from elsewhere [ours]: `eta` weighs the KL in units of the scaled reward and is the first to tune

@@ -18,7 +18,7 @@ def test_a_reader_that_is_gone_is_no_error(monkeypatch):
 
 
 def test_a_command_into_head_ends_without_a_word():
-    words = "-m bdpo_jax.experiments figure7 --size=full --dry-run"  # 150 runs, more than a pipe holds of them apart
+    words = "-m bdpo_jax.experiments figure7 --size=full --dry-run"  # many lines, of which head reads one
     command = f"{sys.executable} {words} --separate | head -n 1; exit ${{PIPESTATUS[0]}}"
     root = Path(__file__).resolve().parents[1]
     found = subprocess.run(["bash", "-c", command], cwd=root, capture_output=True, text=True)

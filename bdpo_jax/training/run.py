@@ -6,7 +6,6 @@ import importlib.metadata
 import json
 import platform
 import shutil
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -216,7 +215,7 @@ class Run:
             if problem:
                 which = f"Run {self.name}: at" if self.name else "At"
                 self._warnings.append(f"{which} update {done} {problem}.")
-                devices.say(f"Warning: {self._warnings[0]}", file=sys.stderr)
+                devices.say(f"Warning: {self._warnings[0]}", error=True)
         self._observer("logged", self.name, done)
 
     def save(self, done: int, state: State) -> None:

@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import os
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -173,7 +172,7 @@ def _take_out(engine: engines.Engine, broken: Run, done: int, problem: str) -> s
     sentence = broken.fail(done, problem, engine.state(broken.name))
     engine.drop(broken.name)
     if broken.name:
-        devices.say(f"Run {broken.name} stops here: {sentence}", file=sys.stderr)
+        devices.say(f"Run {broken.name} stops here: {sentence}", error=True)
     broken.log_scores()
     return sentence
 
@@ -319,7 +318,7 @@ def _open(
         except Damaged as error:
             if common in ([], [0]):  # nothing but the beginning is before it
                 raise
-            devices.say(f"Going back to update {common[-1]}: {error}.", file=sys.stderr)
+            devices.say(f"Going back to update {common[-1]}: {error}.", error=True)
     for directory in held:
         directory.accept()
     for name, one in runs.items():

@@ -20,7 +20,7 @@ def linear_q(params, observations, actions):
 
 
 def ahead(rewards, discounts, later_actions, weights, later_observations):
-    """What `prepare_data_q` prepares for the rows of a batch."""
+    """What `look_ahead` prepares for the rows of a batch."""
     found = {"rewards": rewards, "discounts": discounts, "weights": weights}
     found |= {"later_observations": later_observations, "later_actions": later_actions}
     return {name: jnp.asarray(values, jnp.float32) for name, values in found.items()}
