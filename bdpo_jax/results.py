@@ -129,9 +129,9 @@ class Run:
 
     @property
     def seconds(self) -> float:
-        """Wall-clock time of training, and of what it waited for; evaluations run beside it."""
+        """Wall-clock time of training, and of what it waited for; evaluations run beside it, pictures come after it."""
         spent = (self.results or {}).get("seconds", {})
-        return float(sum(value for name, value in spent.items() if name != "evaluation"))
+        return float(sum(value for name, value in spent.items() if name not in ("evaluation", "pictures")))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -60,10 +60,9 @@ def test_a_file_that_is_no_config_has_no_keys_to_name(argument):
 
 
 def test_compiled_programs_are_kept_for_the_next_start(tmp_path):
-    sizes = ("actor_widths=(8,)", "value_widths=(8,)", "ensemble_size=1", "actor_samples=1", "batch_size=8")
-    steps = ("diffusion_steps=3", "pretrain_steps=4", "value_warmup_steps=0", "train_steps=0", "log_every=4")
+    sizes = ("actor_widths=(8,)", "value_widths=(8,)", "batch_size=8", "train_steps=4", "log_every=4")
     kept_in = ("dataset_size=20", "eval_episodes=1", f"compilation_cache={tmp_path / 'cache'}")
-    settings = ["--config=configs/pointmass.py", *(f"--config.{setting}" for setting in (*sizes, *steps, *kept_in))]
+    settings = ["--config=configs/pointmass.py:pointmass,iql", *(f"--config.{one}" for one in (*sizes, *kept_in))]
 
     every = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}  # by default only what takes a second to compile
 

@@ -76,7 +76,7 @@ class Run:
         self._init_key, self.key, self._eval_key = (jax.random.fold_in(root, i) for i in range(3))
         begun = functools.partial(observer, "scoring", name)
         self._scores = Scores(config, task, self._agent, schedule, evaluator, self._eval_key, begun)
-        parts = ("compilation", "waiting", "checkpoints", "logging", "evaluation")
+        parts = ("compilation", "waiting", "checkpoints", "logging", "evaluation", "pictures")
         self.seconds = dict.fromkeys([*(phase.name for phase in schedule.phases), *parts], 0.0)
         self._warnings: list[str] = []
         self._checkpoints: Checkpointer  # from `open` on, in the first process alone
@@ -306,8 +306,9 @@ class Run:
         }
         file = self.path / "results.json"
         write_json(file, found)  # a picture that fails must not cost the numbers
-        picture = self._task.draw(self.path, acting(self._agent, state), self._eval_key, scores)
-        plotting.curves(self.path / "curves.png", config.task, {config.task: self.path / "progress.csv"})
+        with self.timed("pictures"):
+            picture = self._task.draw(self.path, acting(self._agent, state), self._eval_key, scores)
+            plotting.curves(self.path / "curves.png", config.task, {config.task: self.path / "progress.csv"})
         found["picture"] = str(picture) if picture else None
         write_json(file, found)
         return plain(found)
@@ -319,7 +320,7 @@ class Run:
         return (
             f"Time: {phases}, first chunks with their compilation {spent['compilation']}, checkpoints "
             f"{spent['checkpoints']}, logging {spent['logging']}, waiting for evaluations {spent['waiting']} "
-            f"(they took {spent['evaluation']})"
+            f"(they took {spent['evaluation']}), pictures {spent['pictures']}"
         )
 
 

@@ -280,13 +280,14 @@ def _train_wave(
         broken = train(schedule, engine, runs, done, signals, bar, profiler)
         bar.close()
         last = {name: snapshot(engine.state(name)) for name in runs}
-        if runs:
-            devices.say(next(iter(runs.values())).accounting())
 
         def finish():
             return {name: one.results(schedule.total, last[name]) for name, one in runs.items()}
 
-        return devices.shared(finish), broken
+        results = devices.shared(finish)
+        if runs:
+            devices.say(next(iter(runs.values())).accounting())
+        return results, broken
 
 
 def _open(

@@ -102,6 +102,7 @@ def test_the_actor_s_gradient_is_that_of_differences_through_the_whole_chain(flo
     state = state.replace(hyper=state.hyper.replace(eta=jnp.float64(eta)))
     batch = jax.tree.map(lambda x: x.astype(jnp.float64), make_batch(size=16))
 
+    @jax.jit
     def parts(params):
         """The cloning loss, and the members' means over the path's ends."""
         _, metrics = diffusion_ql.actor_loss(params, state, batch, key)

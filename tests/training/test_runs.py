@@ -27,7 +27,7 @@ from runs import (
     toy_config,
 )
 
-from bdpo_jax import devices, evaluation, load_policy, load_q, plotting, score, settings, tasks, training
+from bdpo_jax import devices, evaluation, load_policy, load_q, score, settings, tasks, training
 from bdpo_jax.agents.base import Phase
 from bdpo_jax.checkpoint import Checkpointer
 from bdpo_jax.errors import NonFinite, Stopped, UserError
@@ -48,15 +48,7 @@ def whole(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def no_curves():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plotting, "curves", lambda *_: None)
-        patch.setattr(tasks.PointMass, "draw", lambda *_: None)
-        yield
-
-
-@pytest.fixture(scope="module")
-def toy_whole(tmp_path_factory, no_curves):
+def toy_whole(tmp_path_factory, no_pictures):
     """The same of the toy algorithm."""
     workdir = tmp_path_factory.mktemp("toy")
     return workdir, training.run(toy_config(), workdir)
@@ -143,6 +135,7 @@ def test_the_score_command(whole, capsys, tmp_path):
         score.main([str(tmp_path)])
 
 
+@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize("updates", [6, 15, 21])
 def test_a_stopped_run_goes_on_bit_for_bit(whole, tmp_path, updates):
     with pytest.raises(Stopped) as stopped:
@@ -154,6 +147,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(whole, tmp_path, updates):
     assert logged(tmp_path) == logged(whole[0])
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_data_on_the_host_give_the_same_run(whole, tmp_path, capsys, monkeypatch):
     """Also where it is stopped and goes on, and "auto" is the host where the device's memory is small."""
     config = bdpo_config(dataset_memory="host")
@@ -495,7 +489,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_said(toy_whole, tmp_path, capsy
     assert_same(final_state(tmp_path, toy_config()), final_state(toy_whole[0], toy_config()))
 
 
-def test_going_back_over_a_damaged_checkpoint_keeps_the_scores_in_the_log(tmp_path, no_curves):
+def test_going_back_over_a_damaged_checkpoint_keeps_the_scores_in_the_log(tmp_path, no_pictures):
     """The evaluation of update 15 ends after checkpoint 18; when 27 is saved, that of 21 has taken its place."""
     config, kill = toy_config(evaluate_every=6), kill_at(30)
     training.run(config, tmp_path / "whole")
