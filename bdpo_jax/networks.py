@@ -64,6 +64,21 @@ class TimeNetwork(nn.Module):
         return x
 
 
+def with_waves(actions: jax.Array, frequencies: Sequence[float]) -> jax.Array:
+    """Returns the actions `[..., A]` and, at each of F angular frequencies, the sines and cosines of their coordinates.
+
+    An MLP of the plain coordinates is slow to learn what changes within a small part of their range; Fourier features
+    mend that in few dimensions (Tancik et al., 2020).
+
+    Returns:
+      `[..., A + 2 F A]`, the actions themselves where there is no frequency.
+    """
+    if not frequencies:
+        return actions
+    angles = jnp.concatenate([frequency * actions for frequency in frequencies], axis=-1)
+    return jnp.concatenate([actions, jnp.sin(angles), jnp.cos(angles)], axis=-1)
+
+
 class InputLayer(nn.Module):
     """A dense layer on the concatenation of (observations, actions, time features of n), one kernel.
 
@@ -102,6 +117,7 @@ class Network(nn.Module):
       time_width: hidden width of the time network.
       layer_norm: whether hidden layers are normalised before their activation.
       dtype: that hidden layers are computed in; parameters, norms' sums and the output stay float32.
+      frequencies: see `with_waves`.
     """
 
     widths: Sequence[int]
@@ -110,6 +126,7 @@ class Network(nn.Module):
     time_width: int = TIME_WIDTH
     layer_norm: bool = False
     dtype: Any = jnp.float32
+    frequencies: Sequence[float] = ()
 
     @nn.compact
     def __call__(self, observations: jax.Array, actions: jax.Array, n: jax.Array | int | None = None) -> jax.Array:
@@ -121,6 +138,7 @@ class Network(nn.Module):
           n: integer diffusion steps, broadcasting against the leading axes; None without the input n.
         """
         times = TimeNetwork(self.steps, self.time_width, self.dtype, name="time")() if self.steps else None
+        actions = with_waves(actions, self.frequencies)
         x = InputLayer(self.widths[0], self.dtype, name="input")(observations, actions, times, n)
         for i, width in enumerate(self.widths):
             x = x if i == 0 else nn.Dense(width, kernel_init=kernel_init, dtype=self.dtype, name=f"hidden_{i}")(x)
@@ -129,9 +147,16 @@ class Network(nn.Module):
         return nn.Dense(self.outputs, kernel_init=kernel_init, name="output")(x.astype(jnp.float32))
 
 
-def noise_predictor(widths: Sequence[int], action_dim: int, steps: int, layer_norm: bool, dtype=jnp.float32) -> Network:
+def noise_predictor(
+    widths: Sequence[int],
+    action_dim: int,
+    steps: int,
+    layer_norm: bool,
+    dtype=jnp.float32,
+    frequencies: Sequence[float] = (),
+) -> Network:
     """Returns the network `eps(s, a^n, n) -> [..., action_dim]`."""
-    return Network(widths=tuple(widths), outputs=action_dim, steps=steps, layer_norm=layer_norm, dtype=dtype)
+    return Network(tuple(widths), action_dim, steps, TIME_WIDTH, layer_norm, dtype, tuple(frequencies))
 
 
 def q_network(widths: Sequence[int], layer_norm: bool, dtype=jnp.float32) -> Network:
@@ -253,10 +278,12 @@ class UShapedMLP(nn.Module):
     Attributes:
       widths: of the narrowing blocks.
       outputs: width of the output.
+      frequencies: see `with_waves`.
     """
 
     widths: Sequence[int]
     outputs: int
+    frequencies: Sequence[float] = ()
 
     @nn.compact
     def __call__(self, observations: jax.Array, actions: jax.Array, t: jax.Array) -> jax.Array:
@@ -271,7 +298,7 @@ class UShapedMLP(nn.Module):
         times = jnp.broadcast_to(times, (*observations.shape[:-1], TIME_WIDTH))
         condition = nn.Dense(self.widths[0], name="embedding")(jnp.concatenate([observations, times], axis=-1))
         condition = nn.silu(condition)
-        x, passed = actions, []
+        x, passed = with_waves(actions, self.frequencies), []
         for i, width in enumerate(self.widths):
             x = ConditionedBlock(width, name=f"down_{i}")(x, condition)
             passed.append(x)

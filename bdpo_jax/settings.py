@@ -66,6 +66,12 @@ def widths(default: tuple[int, ...], about: str) -> Any:
     return dataclasses.field(default=default, metadata={"about": about, "may_change": False, "widths": True})
 
 
+def frequencies() -> Any:
+    """A field that holds the frequencies at which a network reads noisy actions; see `networks.with_waves`."""
+    about = "rad per unit: noise predictors also read sines and cosines of the noisy action [ours]"
+    return dataclasses.field(default=(), metadata={"about": about, "may_change": False, "frequencies": True})
+
+
 def fields_of(*owners) -> Iterator[dataclasses.Field]:
     """The fields with a default of dataclasses, and of algorithms: modules with `Static`, `Hyper` and `Budget`."""
     for owner in owners:
@@ -148,6 +154,8 @@ def _violated(value, rule) -> str | None:
         return f"one of {', '.join(rule['among'])}"
     if "widths" in rule and not (value and all(type(width) is int and width > 0 for width in value)):
         return "a tuple of positive widths"
+    if "frequencies" in rule and not all(type(one) in (int, float) and 0 < one < math.inf for one in value):
+        return "a tuple of positive numbers"
     return None
 
 

@@ -1,3 +1,4 @@
+import flax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -125,6 +126,39 @@ def test_a_network_is_its_layers_by_hand(network, with_n, layer_norm, time_width
     if time_widths:
         time = params["params"]["time"]
         assert tuple(time[name]["kernel"].shape[1] for name in ("hidden", "output")) == time_widths
+
+
+def test_waves_are_sines_and_cosines_of_each_coordinate():
+    actions = np.array([[0.5, -2.0]], np.float32)
+    a, b = actions[0]
+    expected = [a, b, *np.sin([a, b, 3 * a, 3 * b]), *np.cos([a, b, 3 * a, 3 * b])]
+    np.testing.assert_allclose(networks.with_waves(actions, (1, 3))[0], expected, rtol=1e-5)
+    assert networks.with_waves(actions, ()) is actions
+
+
+@pytest.mark.parametrize(
+    "network, layer",
+    [
+        (networks.noise_predictor((8,), 2, 4, False, frequencies=(1.0, 3.0)), ("input", "kernel")),
+        (networks.UShapedMLP((8, 4), 2, (1.0, 3.0)), ("down_0", "input", "kernel")),
+    ],
+)
+def test_a_predictor_reads_the_waves_of_its_noisy_action(network, layer):
+    """By its input layer where the action's own rows are 0: then a whole period of the slowest changes nothing."""
+    observations, actions, n = np.zeros((4, 3)), np.random.default_rng(0).normal(size=(4, 2)), np.ones(4, int)
+    params = network.init(jax.random.key(0), observations, actions, n)["params"]
+    kernel = params
+    for name in layer:
+        kernel = kernel[name]
+    first = 3 if layer == ("input", "kernel") else 0  # observations come before
+    assert len(kernel) == first + 2 + 2 * 2 * 2 + (networks.TIME_WIDTH if first else 0)
+    flat = flax.traverse_util.flatten_dict(params) | {layer: kernel.at[first : first + 2].set(0)}
+    if layer[0] == "down_0":  # which the block's way past its layers reads, too
+        flat["down_0", "skip", "kernel"] = flat["down_0", "skip", "kernel"].at[:2].set(0)
+    params = {"params": flax.traverse_util.unflatten_dict(flat)}
+    found = network.apply(params, observations, actions, n)
+    np.testing.assert_allclose(network.apply(params, observations, actions + 2 * np.pi, n), found, atol=1e-4)
+    assert np.abs(network.apply(params, observations, actions + 1, n) - found).max() > 1e-3
 
 
 def test_observations_broadcast_over_action_samples():

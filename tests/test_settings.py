@@ -10,7 +10,7 @@ from flax import struct
 
 from bdpo_jax import settings
 from bdpo_jax.errors import UserError
-from bdpo_jax.settings import anything, choice, number, widths
+from bdpo_jax.settings import anything, choice, frequencies, number, widths
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Trainer:
 class Static:
     action_dim: int
     hidden: tuple[int, ...] = widths((8, 8), "hidden layers")
+    waves: tuple[float, ...] = frequencies()
     bound: float = number(1.0, "half-width of the box", above=0)
     clipped: bool = anything(True, "whether actions are clipped")
 
@@ -51,6 +52,7 @@ def test_a_config_has_the_defaults_of_all_owners_and_a_sweep():
         "memory": "auto",
         "mirrors": ("a", "b"),
         "hidden": (4,),
+        "waves": (),
         "bound": 1.0,
         "clipped": True,
         "rate": 1.0,
@@ -101,6 +103,7 @@ def test_two_settings_of_one_name_are_refused():
         ("bound", (1e-9,), (0.0, -1.0), "more than 0"),
         ("memory", ("auto", "device", "host"), ("", "disk"), "one of auto, device, host"),
         ("hidden", ((1,), (8, 9)), ((), (8, 0), (8, 2.5), (True,), ("8",)), "a tuple of positive widths"),
+        ("waves", ((), (1, 2.5)), ((0.0,), (1.0, -2), (float("inf"),), ("1",)), "a tuple of positive numbers"),
     ],
 )
 def test_every_kind_of_range(name, good, bad, wanted):
@@ -141,6 +144,7 @@ def test_what_a_run_that_goes_on_may_change():
 def test_a_description_has_a_line_for_each_setting():
     config = settings.make(AGENT, rate=0.25)
     lines = settings.describe(config, AGENT).splitlines()
-    assert [line.split()[0] for line in lines] == ["hidden", "bound", "clipped", "rate", "horizon", "train_steps"]
+    names = ["hidden", "waves", "bound", "clipped", "rate", "horizon", "train_steps"]
+    assert [line.split()[0] for line in lines] == names
     assert lines[0] == "hidden       (8, 8)  hidden layers"
-    assert lines[3] == "rate         0.25    learning rate"
+    assert lines[4] == "rate         0.25    learning rate"

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from bdpo_jax import diffusion, networks
-from bdpo_jax.settings import anything, choice, number, widths
+from bdpo_jax.settings import anything, choice, frequencies, number, widths
 from bdpo_jax.types import Batch
 
 
@@ -24,6 +24,7 @@ class Denoiser:
     action_bound: float = number(1.0, "half-width of the action box [T2]", above=0)
     actor_widths: tuple[int, ...] = widths((512,) * 4, "hidden layers of noise predictors [T2]; often 256x4 [rel]")
     actor_layer_norm: bool = anything(False, "layer norm in noise predictors [ours]; none [rel]")
+    actor_frequencies: tuple[float, ...] = frequencies()
     dtype: str = choice("float32", ("bfloat16",), "of hidden layers; parameters, targets and sums stay float32")
 
     @property
@@ -44,7 +45,7 @@ class Denoiser:
     @property
     def noise_predictor(self) -> Any:
         sizes = (self.actor_widths, self.action_dim, self.diffusion_steps)
-        return networks.noise_predictor(*sizes, self.actor_layer_norm, self.dtype)
+        return networks.noise_predictor(*sizes, self.actor_layer_norm, self.dtype, self.actor_frequencies)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

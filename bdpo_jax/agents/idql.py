@@ -103,7 +103,7 @@ def check(config: Any) -> None:
     """Raises a `UserError` where the residual blocks cannot be added, or settings have no effect."""
     if len(set(config.actor_widths)) > 1:
         raise UserError(f"config.actor_widths is {config.actor_widths}; idql's residual blocks need one width for all.")
-    for name, only in (("actor_layer_norm", True), ("dtype", "float32")):
+    for name, only in (("actor_layer_norm", True), ("actor_frequencies", ()), ("dtype", "float32")):
         if config[name] != only:
             raise UserError(f"config.{name} is {config[name]!r}; idql's residual network has only {only!r}.")
 

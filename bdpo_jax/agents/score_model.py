@@ -12,7 +12,7 @@ from bdpo_jax import networks, vpsde
 from bdpo_jax.agents import common
 from bdpo_jax.agents.base import Metrics
 from bdpo_jax.agents.critics import check_batch
-from bdpo_jax.settings import number, widths
+from bdpo_jax.settings import frequencies, number, widths
 from bdpo_jax.types import Array, Batch
 
 CHUNK = 4096  # rows whose support actions are drawn at once
@@ -31,6 +31,7 @@ class ScoreModel:
     beta_max: float = number(20.0, "of the variance-preserving process at t = 1 [rel]", above=0)
     action_bound: float = number(1.0, "half-width of the action box, to which draws are clipped", above=0)
     actor_widths: tuple[int, ...] = widths((512, 256, 128), "levels of the U-shaped noise predictor [rel]")
+    actor_frequencies: tuple[float, ...] = frequencies()
 
     @property
     def process(self) -> vpsde.VPSDE:
@@ -39,7 +40,7 @@ class ScoreModel:
     @property
     def noise_predictor(self) -> Any:
         """`(s, a^t, t) -> [..., action_dim]`."""
-        return networks.UShapedMLP(self.actor_widths, self.action_dim)
+        return networks.UShapedMLP(self.actor_widths, self.action_dim, self.actor_frequencies)
 
 
 def noised(static: ScoreModel, actions: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -101,3 +101,5 @@ def test_blocks_of_different_widths_are_refused():
         idql.check(settings.make(idql, actor_widths=(8, 16)))
     with pytest.raises(UserError, match="actor_layer_norm is False"):
         idql.check(settings.make(idql, actor_layer_norm=False))
+    with pytest.raises(UserError, match=r"actor_frequencies is \(1.0,\)"):
+        idql.check(settings.make(idql, actor_frequencies=(1.0,)))
