@@ -156,12 +156,21 @@ def noise_predictor(
     frequencies: Sequence[float] = (),
 ) -> Network:
     """Returns the network `eps(s, a^n, n) -> [..., action_dim]`."""
-    return Network(tuple(widths), action_dim, steps, TIME_WIDTH, layer_norm, dtype, tuple(frequencies))
+    return Network(
+        widths=tuple(widths),
+        outputs=action_dim,
+        steps=steps,
+        layer_norm=layer_norm,
+        dtype=dtype,
+        frequencies=tuple(frequencies),
+    )
 
 
-def q_network(widths: Sequence[int], layer_norm: bool, dtype=jnp.float32) -> Network:
+def q_network(widths: Sequence[int], layer_norm: bool, dtype=jnp.float32, frequencies: Sequence[float] = ()) -> Network:
     """Returns one member `Q(s, a) -> [..., 1]`."""
-    return Network(widths=tuple(widths), outputs=1, steps=0, layer_norm=layer_norm, dtype=dtype)
+    return Network(
+        widths=tuple(widths), outputs=1, steps=0, layer_norm=layer_norm, dtype=dtype, frequencies=tuple(frequencies)
+    )
 
 
 def v_network(widths: Sequence[int], steps: int, dtype=jnp.float32) -> Network:

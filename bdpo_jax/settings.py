@@ -66,9 +66,9 @@ def widths(default: tuple[int, ...], about: str) -> Any:
     return dataclasses.field(default=default, metadata={"about": about, "may_change": False, "widths": True})
 
 
-def frequencies() -> Any:
-    """A field that holds the frequencies at which a network reads noisy actions; see `networks.with_waves`."""
-    about = "rad per unit: noise predictors also read sines and cosines of the noisy action [ours]"
+def frequencies(of: str) -> Any:
+    """A field that holds the frequencies at which some networks also read actions; see `networks.with_waves`."""
+    about = f"rad per unit, of sines and cosines of the action that {of} also reads [ours]"
     return dataclasses.field(default=(), metadata={"about": about, "may_change": False, "frequencies": True})
 
 

@@ -49,7 +49,7 @@ _SEVERAL_STEPS = {
 }
 
 # The 2D sets have structure of a tenth of their width. Without these, the behavior model fills the inner turns of
-# 2spirals as a disc, and the squares of checkerboard come out round.
+# 2spirals as a disc and the squares of checkerboard come out round, and Q's error on 2spirals is half of eta (a sixth).
 _WAVES = (1.0, 2.0, 4.0)
 
 BDPO = [
@@ -132,6 +132,7 @@ BDPO = [
         {
             "actor_widths": (128,) * 3,
             "actor_frequencies": _WAVES,
+            "q_frequencies": _WAVES,
             "value_widths": (128,) * 3,
             "ensemble_size": 2,
             "actor_samples": 2,
@@ -260,6 +261,7 @@ DAC = [
         {
             "actor_widths": (128,) * 3,
             "actor_frequencies": _WAVES,
+            "q_frequencies": _WAVES,
             "value_widths": (128,) * 3,
             "ensemble_size": 2,
             "actor_lr": 1e-3,
@@ -339,6 +341,7 @@ DIFFUSION_QL = [
         {
             "actor_widths": (128,) * 3,
             "actor_frequencies": _WAVES,
+            "q_frequencies": _WAVES,
             "value_widths": (128,) * 3,
             "diffusion_steps": 10,
             "actor_lr": 1e-3,

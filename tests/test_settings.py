@@ -25,7 +25,7 @@ class Trainer:
 class Static:
     action_dim: int
     hidden: tuple[int, ...] = widths((8, 8), "hidden layers")
-    waves: tuple[float, ...] = frequencies()
+    waves: tuple[float, ...] = frequencies("a network")
     bound: float = number(1.0, "half-width of the box", above=0)
     clipped: bool = anything(True, "whether actions are clipped")
 

@@ -66,7 +66,7 @@ class Static(Denoiser, Critics, Samples):
 
     @property
     def q_network(self) -> Any:
-        return networks.q_network(self.value_widths, self.q_layer_norm, self.dtype)
+        return networks.q_network(self.value_widths, self.q_layer_norm, self.dtype, self.q_frequencies)
 
     @property
     def v_network(self) -> Any:

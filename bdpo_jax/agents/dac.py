@@ -51,7 +51,7 @@ class Static(OnlineDenoiser):
 
     @property
     def q_network(self) -> Any:
-        return networks.q_network(self.value_widths, False, self.dtype)
+        return networks.q_network(self.value_widths, False, self.dtype, self.q_frequencies)
 
 
 class Hyper(struct.PyTreeNode):

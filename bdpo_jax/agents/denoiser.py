@@ -24,7 +24,7 @@ class Denoiser:
     action_bound: float = number(1.0, "half-width of the action box [T2]", above=0)
     actor_widths: tuple[int, ...] = widths((512,) * 4, "hidden layers of noise predictors [T2]; often 256x4 [rel]")
     actor_layer_norm: bool = anything(False, "layer norm in noise predictors [ours]; none [rel]")
-    actor_frequencies: tuple[float, ...] = frequencies()
+    actor_frequencies: tuple[float, ...] = frequencies("each noise predictor")
     dtype: str = choice("float32", ("bfloat16",), "of hidden layers; parameters, targets and sums stay float32")
 
     @property
@@ -56,6 +56,7 @@ class OnlineDenoiser(Denoiser):
     """
 
     actor_widths: tuple[int, ...] = widths((256,) * 3, "hidden layers of the noise predictor [released]")
+    q_frequencies: tuple[float, ...] = frequencies("Q")
     average_interval: int = number(5, "updates between two steps of the actor's average [released]", least=1)
     average_from: int = number(1_000, "updates before the actor's average begins to move [released]", least=0)
 

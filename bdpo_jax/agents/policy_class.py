@@ -70,7 +70,7 @@ class Static(Critics, abc.ABC):
 
     @property
     def q_network(self) -> Any:
-        return networks.q_network(self.value_widths, self.q_layer_norm)
+        return networks.q_network(self.value_widths, self.q_layer_norm, frequencies=self.q_frequencies)
 
 
 class State(struct.PyTreeNode):

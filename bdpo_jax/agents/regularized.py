@@ -12,7 +12,7 @@ from bdpo_jax.agents import common
 from bdpo_jax.agents.base import Metrics, Phase
 from bdpo_jax.agents.critics import aggregate, ahead, check_batch, fit_q, rewards_ahead
 from bdpo_jax.errors import UserError
-from bdpo_jax.settings import anything, choice, number, read, read_traced, widths
+from bdpo_jax.settings import anything, choice, frequencies, number, read, read_traced, widths
 from bdpo_jax.types import Batch
 
 
@@ -27,6 +27,7 @@ class Critics:
 
     value_widths: tuple[int, ...] = widths((256,) * 3, "hidden layers of each critic [T2]")
     ensemble_size: int = number(10, "K, members of an ensemble of critics [T2]; hopper-medium 20", least=1)
+    q_frequencies: tuple[float, ...] = frequencies("Q")
     q_layer_norm: bool = anything(False, "layer norm in Q; BDPO's V has it always [rel]; antmaze True")
     clip_norm: float = number(1.0, "global gradient norm, of each model [T2, rel]", above=0)
     n_step: int = number(1, "rewards of the data before the value in Q's targets; the paper 1, more [ours]", least=1)

@@ -31,7 +31,7 @@ class ScoreModel:
     beta_max: float = number(20.0, "of the variance-preserving process at t = 1 [rel]", above=0)
     action_bound: float = number(1.0, "half-width of the action box, to which draws are clipped", above=0)
     actor_widths: tuple[int, ...] = widths((512, 256, 128), "levels of the U-shaped noise predictor [rel]")
-    actor_frequencies: tuple[float, ...] = frequencies()
+    actor_frequencies: tuple[float, ...] = frequencies("the noise predictor")
 
     @property
     def process(self) -> vpsde.VPSDE:
