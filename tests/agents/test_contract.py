@@ -13,6 +13,7 @@ from bdpo_jax import settings
 from bdpo_jax.agents import AGENTS, common
 from bdpo_jax.agents.base import Agent
 from bdpo_jax.data.options import Data
+from bdpo_jax.errors import UserError
 from bdpo_jax.training.options import Training
 from configs import methods
 
@@ -105,6 +106,21 @@ def test_its_settings_have_a_meaning_and_defaults_in_range(agent):
     assert all(len(field.metadata["about"]) > 3 for field in settings.fields_of(agent))
     assert set(config.sweep) == {field.name for field in dataclasses.fields(agent.Hyper)}
     hash(start(agent).static)
+
+
+def test_frequencies_reach_the_networks_or_are_refused(agent):
+    def size(**changes):
+        config = tiny(agent, **changes)
+        state = jax.eval_shape(lambda key: agent.init(config, key, OBSERVATION_DIM, ACTION_DIM), jax.random.key(0))
+        return sum(leaf.size for leaf in jax.tree.leaves(state))
+
+    for name in {"actor_frequencies", "q_frequencies"} & set(tiny(agent)):
+        try:
+            agent.check(tiny(agent, **{name: (1.0, 2.0)}))
+        except UserError as error:
+            assert name in str(error)
+        else:
+            assert size(**{name: (1.0, 2.0)}) > size()
 
 
 def test_its_table_sets_settings_that_it_has(agent):
