@@ -140,8 +140,8 @@ BDPO = [
             "actor_lr": 1e-3,
             "value_lr": 1e-3,
             "actor_decay_steps": -1.0,
-            "ema_rate": 0.02,
-            "pretrain_steps": 10_000,
+            "ema_rate": 0.005,
+            "pretrain_steps": 20_000,
             "train_steps": 20_000,
             "value_warmup_steps": 1_000,
             # 8gaussians, seeds 0, 1, 2: distances .07, .06, .11; with one-step targets on the paths .09, .07, .12; on
