@@ -144,13 +144,13 @@ BDPO = [
             "pretrain_steps": 20_000,
             "train_steps": 20_000,
             "value_warmup_steps": 1_000,
-            # 8gaussians, seeds 0, 1, 2: distances .07, .06, .11; with one-step targets on the paths .09, .07, .12; on
-            # noised data .19, .13, .22.
+            # 8gaussians, seeds 0, 1, 2, networks of the plain coordinates, averages of .02: distances .07, .06, .11;
+            # with one-step targets on the paths .09, .07, .12; on noised data .19, .13, .22.
             "draw": "path",
             "path_lambda": 0.9,
         },
     ),
-    # The energy rises beyond the data, and so did the actor's paths: .70 against .26 (seed 0).
+    # The energy rises beyond the data, and so did the actor's paths: .70 against .26 (seed 0, plain coordinates).
     (r"synthetic2d/swissroll,quick", {"draw": "data", "path_lambda": 0.0}),
     # --- the point mass [ours]
     (
