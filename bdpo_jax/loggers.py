@@ -202,6 +202,14 @@ class WandbLogger:
         self._run.finish()
 
 
+def _knows_its_size(terminal: TextIO) -> bool:
+    """Whether a terminal says how large it is; one behind which there is a program (a recorder's) may say 0 by 0."""
+    try:
+        return min(os.get_terminal_size(terminal.fileno())) > 0
+    except OSError:
+        return False
+
+
 class ProgressBar:
     """Steps done, steps per second and the time left.
 
@@ -222,9 +230,8 @@ class ProgressBar:
         self._bar = None
         with courtesy(self._file):
             if self._file is not None and self._file.isatty():
-                self._bar = tqdm(
-                    total=total, desc=description, initial=initial, file=self._file, unit="step", dynamic_ncols=True
-                )
+                size = {"dynamic_ncols": True} if _knows_its_size(self._file) else {"ncols": 80, "nrows": 20}
+                self._bar = tqdm(total=total, desc=description, initial=initial, file=self._file, unit="step", **size)
         self._told_step, self._told_time = initial, time.monotonic()
         self._shown = ""
 

@@ -1,4 +1,5 @@
 import builtins
+import contextlib
 import csv
 import io
 import os
@@ -168,6 +169,24 @@ def test_wandb_continues_under_its_id_with_steps_of_our_own(tmp_path, monkeypatc
     assert first["config"] == {"eta": 0.06} and first["project"] == "bdpo" and first["dir"] == str(tmp_path)
     assert calls[1] == ("define", ("*",), {"step_metric": "step"})
     assert calls[2:4] == [("log", {"step": 6, "loss": 0.5}), ("finish",)]
+
+
+@pytest.mark.parametrize("rows, columns", [(0, 0), (0, 60), (24, 0), (24, 60)])
+def test_a_terminal_shows_a_bar_whether_or_not_it_says_how_large_it_is(rows, columns):
+    """A terminal of 0 by 0 is what a recorder gives a program."""
+    fcntl, pty, termios = (pytest.importorskip(name) for name in ("fcntl", "pty", "termios"))
+    reader, writer = pty.openpty()
+    fcntl.ioctl(writer, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    with os.fdopen(writer, "w") as terminal:
+        bar = ProgressBar(total=10, description="train", file=terminal)
+        bar.write(10, {"q_loss": 0.5})
+        bar.close()
+    shown = b""
+    with contextlib.suppress(OSError), os.fdopen(reader, "rb", buffering=0) as screen:  # ends in an error
+        while part := screen.read(1000):
+            shown += part
+    last = shown.decode().rstrip("\r\n").split("\r")[-1]
+    assert "train: 100%" in last and "10/10" in last and len(last) <= (columns if rows and columns else 80)
 
 
 def test_without_a_terminal_progress_is_a_line_per_tenth(monkeypatch):
