@@ -49,7 +49,7 @@ _SEVERAL_STEPS = {
 }
 
 # The 2D sets have structure of a tenth of their width. Without these, the behavior model fills the inner turns of
-# 2spirals as a disc and the squares of checkerboard come out round, and Q's error on 2spirals is half of eta (a sixth).
+# 2spirals as a disc and the squares of checkerboard come out round, and Q errs on 2spirals by half of eta, not a sixth.
 _WAVES = (1.0, 2.0, 4.0)
 
 BDPO = [

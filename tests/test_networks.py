@@ -147,12 +147,11 @@ def test_a_predictor_reads_the_waves_of_its_noisy_action(network, layer):
     """By its input layer where the action's own rows are 0: then a whole period of the slowest changes nothing."""
     observations, actions, n = np.zeros((4, 3)), np.random.default_rng(0).normal(size=(4, 2)), np.ones(4, int)
     params = network.init(jax.random.key(0), observations, actions, n)["params"]
-    kernel = params
-    for name in layer:
-        kernel = kernel[name]
+    flat = flax.traverse_util.flatten_dict(params)
+    kernel = flat[layer]
     first = 3 if layer == ("input", "kernel") else 0  # observations come before
     assert len(kernel) == first + 2 + 2 * 2 * 2 + (networks.TIME_WIDTH if first else 0)
-    flat = flax.traverse_util.flatten_dict(params) | {layer: kernel.at[first : first + 2].set(0)}
+    flat[layer] = kernel.at[first : first + 2].set(0)
     if layer[0] == "down_0":  # which the block's way past its layers reads, too
         flat["down_0", "skip", "kernel"] = flat["down_0", "skip", "kernel"].at[:2].set(0)
     params = {"params": flax.traverse_util.unflatten_dict(flat)}

@@ -25,13 +25,13 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from bdpo_jax import ensembles, networks
+from bdpo_jax import ensembles
 from bdpo_jax.agents import common
 from bdpo_jax.agents.base import Metrics, Phase
 from bdpo_jax.agents.common import Model
 from bdpo_jax.agents.critics import best_of, check_batch, fit_q, q_values, td_target, value_of_draws
 from bdpo_jax.agents.denoiser import OnlineDenoiser, draw, draw_paths, noised
-from bdpo_jax.settings import anything, number, read, read_traced, widths
+from bdpo_jax.settings import anything, number, read, read_traced
 from bdpo_jax.types import Batch
 
 SMALLEST_ETA, LARGEST_ETA = 1e-3, 100.0  # of the dual variable [rel]
@@ -45,13 +45,8 @@ class Static(OnlineDenoiser):
     max_q_backup: bool = anything(False, "max instead of mean over the action samples at s'; antmaze True [rel]")
     one_step: bool = anything(False, "every transition is terminal: no path is sampled at s'")
     greedy_candidates: int = number(10, "actions drawn when acting, the one of highest Q is taken [rel]", least=1)
-    value_widths: tuple[int, ...] = widths((256,) * 3, "hidden layers of each Q [rel]")
     ensemble_size: int = number(10, "K, members of Q [rel]", least=1)
     clip_norm: float = number(1.0, "global gradient norm, of actor and Q [rel]", above=0)
-
-    @property
-    def q_network(self) -> Any:
-        return networks.q_network(self.value_widths, False, self.dtype, self.q_frequencies)
 
 
 class Hyper(struct.PyTreeNode):

@@ -50,15 +50,20 @@ class Denoiser:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OnlineDenoiser(Denoiser):
-    """A diffusion policy that acts by its parameters; the average, which targets draw from, moves seldom.
+    """A diffusion policy that acts by its parameters, and its Q; its average, which targets draw from, moves seldom.
 
     Diffusion-QL and DAC have it so.
     """
 
     actor_widths: tuple[int, ...] = widths((256,) * 3, "hidden layers of the noise predictor [released]")
+    value_widths: tuple[int, ...] = widths((256,) * 3, "hidden layers of each Q [rel]")
     q_frequencies: tuple[float, ...] = frequencies("Q")
     average_interval: int = number(5, "updates between two steps of the actor's average [released]", least=1)
     average_from: int = number(1_000, "updates before the actor's average begins to move [released]", least=0)
+
+    @property
+    def q_network(self) -> Any:
+        return networks.q_network(self.value_widths, False, self.dtype, self.q_frequencies)
 
     def average_rate(self, rate: jax.Array, step: jax.Array) -> jax.Array:
         """Returns the rate of the actor's average in the update that follows `step` others: `rate`, mostly 0."""

@@ -26,13 +26,13 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from bdpo_jax import ensembles, networks
+from bdpo_jax import ensembles
 from bdpo_jax.agents import common
 from bdpo_jax.agents.base import Metrics, Phase
 from bdpo_jax.agents.common import Model
 from bdpo_jax.agents.critics import check_batch, fit_q, q_values, softmax_of, td_target, value_of_draws
 from bdpo_jax.agents.denoiser import OnlineDenoiser, cloning_loss, draw, draw_paths
-from bdpo_jax.settings import anything, number, read, read_traced, widths
+from bdpo_jax.settings import anything, number, read, read_traced
 from bdpo_jax.types import Batch
 
 
@@ -44,13 +44,8 @@ class Static(OnlineDenoiser):
     actor_samples: int = number(1, "draws at s', of which each member takes its maximum; Max-Q 10 [rel]", least=1)
     one_step: bool = anything(False, "every transition is terminal: no path is sampled at s'")
     greedy_candidates: int = number(50, "actions drawn when acting, one of them chosen by Q [rel]", least=1)
-    value_widths: tuple[int, ...] = widths((256,) * 3, "hidden layers of each Q [rel]")
     ensemble_size: int = number(2, "K, members of Q [rel]", least=2)
     clip_norm: float = number(9.0, "global gradient norm, of actor and Q, per task [rel]", above=0)
-
-    @property
-    def q_network(self) -> Any:
-        return networks.q_network(self.value_widths, False, self.dtype, self.q_frequencies)
 
     @property
     def q_clip_norm(self) -> float:

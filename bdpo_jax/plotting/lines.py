@@ -48,17 +48,12 @@ def curves(
     height = max(-(-len(columns) // width), 1)
     # Margins in inches, since matplotlib's search for them takes as long as all the rest.
     above, below = 0.75, 0.5 + (0.25 * -(-len(tables) // 6) if len(tables) > 1 else 0)
-    figure = Figure(figsize=(3.6 * width, 2.3 * height + above + below))
-    figure.suptitle(f"{title}: scalars over update steps", fontsize=13, y=1 - 0.15 / figure.get_figheight(), va="top")
+    wide, high = 3.6 * width, 2.3 * height + above + below
+    figure = Figure(figsize=(wide, high))
+    figure.suptitle(f"{title}: scalars over update steps", fontsize=13, y=1 - 0.15 / high, va="top")
     panels = figure.subplots(height, width, squeeze=False).ravel()
-    figure.subplots_adjust(
-        left=0.55 / figure.get_figwidth(),
-        right=1 - 0.15 / figure.get_figwidth(),
-        bottom=below / figure.get_figheight(),
-        top=1 - above / figure.get_figheight(),
-        wspace=0.25,
-        hspace=0.4,
-    )
+    sides = {"left": 0.55 / wide, "right": 1 - 0.15 / wide, "bottom": below / high, "top": 1 - above / high}
+    figure.subplots_adjust(**sides, wspace=0.25, hspace=0.4)
     for axes in panels[len(columns) :]:
         axes.set_axis_off()
     for axes, name in zip(panels, columns, strict=False):
@@ -68,11 +63,9 @@ def curves(
             style = {"color": colours[index], "linewidth": 1, "markersize": 2.5}
             axes.plot(steps, numbers, f"{marker}-", label=label, **style)
         axes.set_title(name, fontsize=10)
-        axes.tick_params(labelsize=8)
+        canvas.plain_axes(axes)
         axes.locator_params(nbins=5)
         axes.ticklabel_format(axis="x", style="sci", scilimits=(-3, 4))
-        axes.grid(color="0.9")
-        axes.spines[["top", "right"]].set_visible(False)
     if len(tables) > 1:
         figure.legend(*panels[0].get_legend_handles_labels(), loc="lower center", ncols=6, fontsize=9)
     canvas.save(figure, path)
