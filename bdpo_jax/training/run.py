@@ -8,7 +8,7 @@ import platform
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,6 +32,7 @@ from bdpo_jax.workdir import config_hash, plain, write_json
 SCORES_FILE = "scores.json"  # of the last evaluation
 SIZES_FILE = "sizes.json"  # what a reader of the checkpoints needs beside the config
 BROKEN = "nonfinite"  # the folder of a state that is NaN or infinite
+OWN = ("waiting", "checkpoints", "logging", "evaluation", "pictures")  # what takes each run's own time
 
 Observer = Callable[..., None]  # (event, run's name, updates done): told what happens
 
@@ -76,8 +77,8 @@ class Run:
         self._init_key, self.key, self._eval_key = (jax.random.fold_in(root, i) for i in range(3))
         begun = functools.partial(observer, "scoring", name)
         self._scores = Scores(config, task, self._agent, schedule, evaluator, self._eval_key, begun)
-        parts = ("compilation", "waiting", "checkpoints", "logging", "evaluation", "pictures")
-        self.seconds = dict.fromkeys([*(phase.name for phase in schedule.phases), *parts], 0.0)
+        phases = [phase.name for phase in schedule.phases]
+        self.seconds = dict.fromkeys([*phases, "compilation", *OWN], 0.0)
         self._warnings: list[str] = []
         self._checkpoints: Checkpointer  # from `open` on, in the first process alone
         self._log = loggers.Loggers([])
@@ -313,15 +314,20 @@ class Run:
         write_json(file, found)
         return plain(found)
 
-    def accounting(self) -> str:
-        """Says where the time went."""
-        spent = {name: f"{seconds:.1f} s" for name, seconds in self.seconds.items()}
-        phases = ", ".join(f"{phase.name} {spent[phase.name]}" for phase in self._schedule.phases)
-        return (
-            f"Time: {phases}, first chunks with their compilation {spent['compilation']}, checkpoints "
-            f"{spent['checkpoints']}, logging {spent['logging']}, waiting for evaluations {spent['waiting']} "
-            f"(they took {spent['evaluation']}), pictures {spent['pictures']}"
-        )
+
+def accounting(seconds: Sequence[Mapping[str, float]]) -> str:
+    """Says where the time of runs went that were trained side by side, of their `seconds`.
+
+    They share the time of the phases; what each does for itself is added up.
+    """
+    spent = {name: sum(one[name] for one in seconds) if name in OWN else seconds[0][name] for name in seconds[0]}
+    told = {name: f"{value:.1f} s" for name, value in spent.items()}
+    phases = ", ".join(f"{name} {told[name]}" for name in told if name not in ("compilation", *OWN))
+    return (
+        f"Time: {phases}, first chunks with their compilation {told['compilation']}, checkpoints "
+        f"{told['checkpoints']}, logging {told['logging']}, waiting for evaluations {told['waiting']} (they took "
+        f"{told['evaluation']}), pictures {told['pictures']}"
+    )
 
 
 def _numbers() -> dict:

@@ -20,7 +20,7 @@ from bdpo_jax.tasks.base import Task
 from bdpo_jax.training import engine as engines
 from bdpo_jax.training import options, sources, sweep
 from bdpo_jax.training.profiler import Profiler
-from bdpo_jax.training.run import BROKEN, Observer, Restored, Run
+from bdpo_jax.training.run import BROKEN, Observer, Restored, Run, accounting
 from bdpo_jax.training.schedule import Chunk, Schedule
 from bdpo_jax.training.scoring import Evaluator, snapshot
 from bdpo_jax.training.signals import StopSignals
@@ -286,7 +286,7 @@ def _train_wave(
 
         results = devices.shared(finish)
         if runs:
-            devices.say(next(iter(runs.values())).accounting())
+            devices.say(accounting([one.seconds for one in runs.values()]))
         return results, broken
 
 

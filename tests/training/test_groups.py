@@ -18,6 +18,7 @@ from runs import (
 from bdpo_jax import load_policy, training
 from bdpo_jax.errors import NonFinite, Stopped, UserError
 from bdpo_jax.training import sweep
+from bdpo_jax.training.run import accounting
 
 NAMES = ["seed0-rate0.1", "seed0-rate0.5", "seed3-rate0.1", "seed3-rate0.5"]
 
@@ -141,3 +142,12 @@ def test_a_groups_directory_names_its_runs(whole):
 def test_a_group_is_no_single_run(whole):
     with pytest.raises(UserError, match="seeds"):
         training.run(toy_config(), whole[0])
+
+
+def test_where_the_time_went_adds_up_what_each_run_did_for_itself():
+    shared = {"copy": 3.0, "train": 40.0, "compilation": 5.0}
+    own = {"waiting": 1.0, "checkpoints": 0.5, "logging": 0.25, "evaluation": 2.0, "pictures": 1.5}
+    assert accounting([shared | own, shared | own]) == (
+        "Time: copy 3.0 s, train 40.0 s, first chunks with their compilation 5.0 s, checkpoints 1.0 s, logging 0.5 s, "
+        "waiting for evaluations 2.0 s (they took 4.0 s), pictures 3.0 s"
+    )
