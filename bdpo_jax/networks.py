@@ -189,6 +189,7 @@ class MLP(nn.Module):
       activation: of the hidden layers.
       layer_norm: whether hidden layers are normalised before their activation.
       norm_last: whether, where they are normalised, that is after it.
+      frequencies: of the second input, the actions; see `with_waves`.
     """
 
     widths: Sequence[int]
@@ -196,10 +197,13 @@ class MLP(nn.Module):
     activation: Callable[[jax.Array], jax.Array] = nn.relu
     layer_norm: bool = False
     norm_last: bool = False
+    frequencies: Sequence[float] = ()
 
     @nn.compact
     def __call__(self, *inputs: jax.Array) -> jax.Array:
         """Returns `[..., outputs]` for inputs `[..., width]` whose leading axes broadcast against each other."""
+        if self.frequencies:
+            inputs = (inputs[0], with_waves(inputs[1], self.frequencies), *inputs[2:])
         shape = jnp.broadcast_shapes(*(x.shape[:-1] for x in inputs))
         x = jnp.concatenate([jnp.broadcast_to(x, (*shape, x.shape[-1])) for x in inputs], axis=-1)
         for i, width in enumerate(self.widths):

@@ -137,21 +137,22 @@ def test_waves_are_sines_and_cosines_of_each_coordinate():
 
 
 @pytest.mark.parametrize(
-    "network, layer",
+    "network, layer, before, after",  # and what other inputs the layer has, before the action and after it
     [
-        (networks.noise_predictor((8,), 2, 4, False, frequencies=(1.0, 3.0)), ("input", "kernel")),
-        (networks.UShapedMLP((8, 4), 2, (1.0, 3.0)), ("down_0", "input", "kernel")),
+        (networks.noise_predictor((8,), 2, 4, False, frequencies=(1.0, 3.0)), ("input", "kernel"), 3, 64),
+        (networks.UShapedMLP((8, 4), 2, (1.0, 3.0)), ("down_0", "input", "kernel"), 0, 0),
+        (networks.MLP((8,), 1, nn.silu, frequencies=(1.0, 3.0)), ("hidden_0", "kernel"), 3, 1),
     ],
 )
-def test_a_predictor_reads_the_waves_of_its_noisy_action(network, layer):
+def test_a_network_reads_the_waves_of_its_action(network, layer, before, after):
     """By its input layer where the action's own rows are 0: then a whole period of the slowest changes nothing."""
     observations, actions, n = np.zeros((4, 3)), np.random.default_rng(0).normal(size=(4, 2)), np.ones(4, int)
+    n = n[:, None] if isinstance(network, networks.MLP) else n
     params = network.init(jax.random.key(0), observations, actions, n)["params"]
     flat = flax.traverse_util.flatten_dict(params)
     kernel = flat[layer]
-    first = 3 if layer == ("input", "kernel") else 0  # observations come before
-    assert len(kernel) == first + 2 + 2 * 2 * 2 + (networks.TIME_WIDTH if first else 0)
-    flat[layer] = kernel.at[first : first + 2].set(0)
+    assert len(kernel) == before + 2 + 2 * 2 * 2 + after
+    flat[layer] = kernel.at[before : before + 2].set(0)
     if layer[0] == "down_0":  # which the block's way past its layers reads, too
         flat["down_0", "skip", "kernel"] = flat["down_0", "skip", "kernel"].at[:2].set(0)
     params = {"params": flax.traverse_util.unflatten_dict(flat)}

@@ -33,7 +33,7 @@ from bdpo_jax.agents.base import Metrics, Phase
 from bdpo_jax.agents.common import Model
 from bdpo_jax.agents.critics import check_batch, fit_q, q_values, td_target
 from bdpo_jax.agents.score_model import ScoreModel, act_as_behavior, draw, draw_support, noised, update_behavior
-from bdpo_jax.settings import anything, number, read, read_traced, widths
+from bdpo_jax.settings import anything, frequencies, number, read, read_traced, widths
 from bdpo_jax.types import Array, Batch
 
 
@@ -46,15 +46,17 @@ class Static(ScoreModel):
     value_widths: tuple[int, ...] = widths((256,) * 3, "hidden layers of each Q [rel]")
     energy_widths: tuple[int, ...] = widths((256,) * 4, "hidden layers of the energy [rel]")
     ensemble_size: int = number(2, "members of Q, of which targets take the minimum [rel]", least=1)
+    q_frequencies: tuple[float, ...] = frequencies("Q")
+    energy_frequencies: tuple[float, ...] = frequencies("the energy")
 
     @property
     def q_network(self) -> Any:
-        return networks.MLP(self.value_widths, 1)
+        return networks.MLP(self.value_widths, 1, frequencies=self.q_frequencies)
 
     @property
     def energy_network(self) -> Any:
         """`(s, a^t, features of t) -> [..., 1]`."""
-        return networks.MLP(self.energy_widths, 1, activation=nn.silu)
+        return networks.MLP(self.energy_widths, 1, nn.silu, frequencies=self.energy_frequencies)
 
 
 class Hyper(struct.PyTreeNode):

@@ -31,7 +31,7 @@ from bdpo_jax.agents.base import Metrics, Phase
 from bdpo_jax.agents.common import Model
 from bdpo_jax.agents.critics import check_batch, pick, returns
 from bdpo_jax.agents.score_model import ScoreModel, act_as_behavior, draw, each_row, update_behavior
-from bdpo_jax.settings import number, read, read_traced, widths
+from bdpo_jax.settings import frequencies, number, read, read_traced, widths
 from bdpo_jax.types import Array, Batch
 
 
@@ -41,13 +41,14 @@ class Static(ScoreModel):
 
     actor_samples: int = number(16, "actions of the behavior model in (B) [rel]", least=1)
     value_widths: tuple[int, ...] = widths((256, 256), "hidden layers of each Q, SiLU [rel]")
+    q_frequencies: tuple[float, ...] = frequencies("each Q")
     iterations: int = number(2, "how many Q are learned, each planned with the one before; per task [paper]", least=1)
     greedy_candidates: int = number(32, "actions drawn when acting [rel]", least=1)
     averages: int = number(1, "chosen candidates whose mean acts; locomotion 4 [rel]", least=1)
 
     @property
     def q_network(self) -> Any:
-        return networks.MLP(self.value_widths, 1, activation=nn.silu)
+        return networks.MLP(self.value_widths, 1, nn.silu, frequencies=self.q_frequencies)
 
 
 class Hyper(struct.PyTreeNode):
