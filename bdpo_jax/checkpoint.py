@@ -239,9 +239,10 @@ class Checkpointer:
 
     def _read(self, step: int, item: str, how):
         try:
-            with writing(self.directory / str(step)):  # too many open files or a missing permission is no damage
+            # Too many open files, a missing permission, a disk that does not answer: that is no damage.
+            with writing(self.directory / str(step), doing="reading"):
                 return self._manager.restore(step, args=ocp.args.Composite(**{item: how}))[item]
-        except UserError:
+        except (UserError, MemoryError):
             raise
         except Exception as error:  # noqa: BLE001 (what damage does to a decoder is anybody's guess)
             raise self._damaged(step, " ".join(str(error).split())[:200]) from error

@@ -46,8 +46,8 @@ def find(directories: Iterable[str | Path]) -> list[Run]:
 def rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """Returns a row for each label of a task's runs, best mean first or, for distances, least.
 
-    Its columns are `runs` and the mean of every number in the scores of "policy"; the headline has `std` (of a sample,
-    None of one run), `least` and `most` too.
+    Its columns are `runs` and the mean of every number that all its runs have in the scores of "policy"; the headline
+    has `std` (of a sample, None of one run), `least` and `most` too.
     """
     found = []
     for label, own in by_label(runs).items():
@@ -61,9 +61,10 @@ def rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
             "most": max(values),
         }
         scores = [run.scores for run in own]
-        for key, value in scores[0].items():
-            if isinstance(value, int | float) and key not in row:
-                row[key] = float(np.mean([score[key] for score in scores]))
+        for key in scores[0]:
+            numbers = [score[key] for score in scores if isinstance(score.get(key), int | float)]
+            if key not in row and len(numbers) == len(scores):
+                row[key] = float(np.mean(numbers))
         found.append(row)
     return sorted(found, key=lambda row: row[runs[0].metric], reverse=not runs[0].lower_is_better)
 

@@ -1,6 +1,7 @@
 """Devices and processes: one mesh over all of them, runs first and then the batch; the first process writes."""
 
 import contextlib
+import functools
 import inspect
 import math
 import os
@@ -127,8 +128,13 @@ def constrain(tree: Any, mesh: Mesh | None, *axes: str) -> Any:
 def fetch(tree: Any, mesh: Mesh | None) -> Any:
     """Returns host arrays, in every process; all must call it where the mesh has several."""
     if mesh is not None and jax.process_count() > 1:
-        tree = jax.jit(lambda x: x, out_shardings=NamedSharding(mesh, PartitionSpec()))(tree)
+        tree = _gather(mesh)(tree)
     return jax.device_get(tree)
+
+
+@functools.cache  # a new function would be compiled at each call
+def _gather(mesh: Mesh) -> Callable[[T], T]:
+    return jax.jit(lambda x: x, out_shardings=NamedSharding(mesh, PartitionSpec()))
 
 
 def host_device() -> jax.Device | None:

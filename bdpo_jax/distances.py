@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from bdpo_jax.errors import UserError
+from bdpo_jax.errors import Diverged, UserError
 
 _CHUNK = 256  # rows of a distance matrix held at once: 20 MB against 10,000 points
 _DIRECTIONS = 20  # projected at once: POT then holds 42 MB for two sets of 10,000 points
@@ -89,7 +89,7 @@ def _samples(x, y) -> tuple[np.ndarray, np.ndarray]:
     for samples in (x, y):
         finite = np.isfinite(samples).all(axis=1)
         if not finite.all():
-            raise UserError(f"Sample {np.argmin(finite)} of {len(samples)} is not finite; distances need finite ones.")
+            raise Diverged(f"Sample {np.argmin(finite)} of {len(samples)} is not finite; distances need finite ones.")
     return x, y
 
 

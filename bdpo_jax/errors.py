@@ -11,6 +11,10 @@ class Damaged(UserError):
     """A checkpoint cannot be read, or is not what was written; the one before it may be."""
 
 
+class Diverged(UserError):
+    """A policy's actions are NaN or infinite."""
+
+
 class NonFinite(Exception):
     """A number of a run became NaN or infinite."""
 

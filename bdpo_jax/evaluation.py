@@ -11,7 +11,7 @@ import numpy as np
 
 from bdpo_jax import devices, envs
 from bdpo_jax.envs import contract
-from bdpo_jax.errors import UserError
+from bdpo_jax.errors import Diverged, UserError
 from bdpo_jax.types import Array
 
 _step_key = jax.jit(jax.random.fold_in)
@@ -150,7 +150,7 @@ def _check_actions(actions, shape, running, step):
     finite = np.isfinite(actions[running]).all(axis=-1)
     if not finite.all():
         episode = running[int(np.argmin(finite))]
-        raise UserError(
+        raise Diverged(
             f"The policy's action is not finite at step {step} of episode {episode}; its parameters have diverged."
         )
 

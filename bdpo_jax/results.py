@@ -37,6 +37,8 @@ COLUMNS = {
 }
 _INSIDE = {"checkpoints", "tensorboard", "evaluating", "profile", "wandb", BROKEN}  # a run's folders, without runs
 
+_NEEDED = ("agent", "family", "task", "seed", "seeds", "dataset_seed", "sweep")  # of a config's keys
+
 Curve = tuple[np.ndarray, np.ndarray]
 
 
@@ -188,8 +190,8 @@ def _read_below(root: Path, found: dict[Path, Run], problems: dict[Problem, None
         with contextlib.suppress(UserError):
             groups[root.parent] = read_config(root.parent)
     for directory, folders, files in os.walk(root):
-        folders[:] = sorted(name for name in folders if name not in _INSIDE and not name.startswith("."))
-        path = Path(directory)
+        path, inside = Path(directory), _INSIDE if CONFIG_FILE in files else ()
+        folders[:] = sorted(name for name in folders if name not in inside and not name.startswith("."))
         if CONFIG_FILE not in files:
             continue
         try:
@@ -197,15 +199,15 @@ def _read_below(root: Path, found: dict[Path, Run], problems: dict[Problem, None
         except UserError as error:
             problems[Problem(path, "unreadable", str(error))] = None
             continue
-        if config.get("seeds") or any((config.get("sweep") or {}).values()):
+        if missing := [key for key in _NEEDED if key not in config]:
+            sentence = f"its config has no {missing[0]!r}: it is of another version."
+            problems[Problem(path, "unreadable", sentence)] = None
+        elif sweep.is_group(ConfigDict(config)):
             groups[path] = config
             for name in sweep.expand(ConfigDict(config)):
                 if not (path / name / CONFIG_FILE).exists():
                     sentence = "a run of its group that has not begun."
                     problems[Problem(path / name, "missing", sentence)] = None
-        elif missing := [key for key in ("agent", "family", "task", "seed") if key not in config]:
-            sentence = f"its config has no {missing[0]!r}: it is of another version."
-            problems[Problem(path, "unreadable", sentence)] = None
         elif path not in found:
             in_group = path.parent in groups
             launched = (groups[path.parent], path.parent) if in_group else (config, path)

@@ -27,6 +27,7 @@ _FREE = "free some space and run the same command again"
 _FILES = "raise the limit (ulimit -n 4096) and run the same command again"
 _LARGER = "raise the limit (ulimit -f unlimited) or use another file system, and run the same command again"
 _ELSEWHERE = "choose a directory that you may write to"
+_AGAIN = "run the same command again when it is"
 _FAILURES = {
     errno.ENOSPC: ("the disk is full", _FREE),
     errno.EDQUOT: ("the disk quota is used up", _FREE),
@@ -37,6 +38,9 @@ _FAILURES = {
     errno.EMFILE: ("too many files are open", _FILES),
     errno.ENFILE: ("too many files are open", _FILES),
     errno.ENOTDIR: ("a part of the path is a file", _ELSEWHERE),
+    errno.EIO: ("the disk is not in order", _AGAIN),
+    errno.ESTALE: ("the network's file system is not in order", _AGAIN),
+    errno.ETIMEDOUT: ("the network's file system is not in order", _AGAIN),
 }
 # Of the file that is being written itself: elsewhere in a library such an error may mean anything.
 _PLACES = {
@@ -65,11 +69,11 @@ def _write_failure(error: BaseException | None) -> tuple[str, str] | None:
 
 
 @contextlib.contextmanager
-def writing(path: str | os.PathLike, last_step: int | None = None) -> Iterator[None]:
+def writing(path: str | os.PathLike, last_step: int | None = None, doing: str = "writing") -> Iterator[None]:
     """Turns a full disk, a read-only file system or a missing permission inside the block into a UserError.
 
     Args:
-      path: what is being written, for the message.
+      path: what is being written, for the message, as are the others.
       last_step: step of the last complete checkpoint, named in the message where given.
 
     Raises:
@@ -85,7 +89,7 @@ def writing(path: str | os.PathLike, last_step: int | None = None) -> Iterator[N
             raise
         what, remedy = failure
         kept = "" if last_step is None else f" (the last complete checkpoint is at step {last_step})"
-        raise UserError(f"{what} while writing {os.fspath(path)}: {remedy}{kept}") from error
+        raise UserError(f"{what} while {doing} {os.fspath(path)}: {remedy}{kept}") from error
 
 
 def expanded(path: str | os.PathLike) -> Path:

@@ -41,7 +41,7 @@ from bdpo_jax.checkpoint import Checkpointer  # noqa: E402
 from bdpo_jax.tasks.pointmass import PointMass  # noqa: E402
 from bdpo_jax.workdir import read_config  # noqa: E402
 
-# What a fault is, and the exit statuses that it may end with; 0, too, where the run came to its end before.
+# What a fault is, and the exit statuses that it may end with; 0, too, where the run was at its end.
 FAULTS = {
     "SIGKILL": {-9},
     "SIGTERM": {128 + 15},
@@ -188,13 +188,18 @@ def reader() -> Connection:
     return here
 
 
+def logged(workdir: Path) -> int:
+    """The rows of the first run's log."""
+    with contextlib.suppress(FileNotFoundError):
+        return (runs(workdir)[0] / "progress.csv").read_bytes().count(b"\n") - 1  # the head is a line, too
+    return 0
+
+
 def wait_for_row(program: Program, workdir: Path, number: int) -> None:
     """Waits until the first run's log has so many rows (0: until there is a run), or the process has ended."""
     while program.running():
-        file = runs(workdir)[0] / ("progress.csv" if number else "config.json")
-        with contextlib.suppress(FileNotFoundError):
-            if file.read_bytes().count(b"\n") > number:  # the head is a line, too
-                return
+        if logged(workdir) >= number and (runs(workdir)[0] / "config.json").exists():
+            return
         time.sleep(0.01)
 
 
@@ -218,6 +223,7 @@ def try_one(kind: str, workdir: Path, settings: list[str], lines: int, rng: np.r
     wait_for_row(program, workdir, row)
     time.sleep(delay)
     late = not program.running()
+    ending = late or logged(workdir) >= lines - 2  # what is left may be no more than to write what is known
     if not late:
         inject(kind, program, float(rng.uniform(0, DELAY)))
     program.wait()
@@ -230,7 +236,7 @@ def try_one(kind: str, workdir: Path, settings: list[str], lines: int, rng: np.r
         "delay_ms": round(1e3 * delay),
         "late": late,
         "status": program.status,
-        "unexpected": program.status != 0 and not (program.status in FAULTS[kind] and sentence),
+        "unexpected": not (program.status in FAULTS[kind] and sentence or program.status == 0 and ending),
         "said": program.said[-2000:],
         "file": broken,
         "went_back": "Going back" in last.said,

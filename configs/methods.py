@@ -725,7 +725,7 @@ QGPO = [
             "dataset_size": 20_000,
             "actor_samples": 8,
             "actor_widths": (128, 64),
-            "actor_frequencies": _WAVES,
+            "actor_frequencies": _WAVES,  # in Q and the energy, too: .27 instead of .25 on 2spirals, seed 0
             "value_widths": (128,) * 3,
             "energy_widths": (128,) * 3,
             "behavior_lr": 1e-3,
@@ -796,6 +796,7 @@ SFBC = [
             "dataset_size": 20_000,
             "actor_widths": (128, 64),
             "actor_frequencies": _WAVES,
+            "q_frequencies": _WAVES,
             "value_widths": (128, 128),
             "behavior_lr": 1e-3,
             "pretrain_steps": 20_000,

@@ -335,18 +335,32 @@ def test_one_flipped_bit_in_the_files_is_refused(tmp_path):
             checkpointer.restore(noise)
 
 
-def test_too_many_open_files_are_no_damage(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "error, kind, sentence",
+    [
+        (
+            OSError(errno.EMFILE, os.strerror(errno.EMFILE)),
+            UserError,
+            "too many files are open while reading.*ulimit -n",
+        ),
+        (OSError(errno.EIO, os.strerror(errno.EIO)), UserError, "the disk is not in order.*run the same command again"),
+        (ValueError(f"Error reading data: {os.strerror(errno.ESTALE)}"), UserError, "the network's file system"),
+        (MemoryError(), MemoryError, "^$"),
+    ],
+)
+def test_what_may_pass_is_no_damage(tmp_path, monkeypatch, error, kind, sentence):
+    """Over damage a run goes back, and deletes what it has gone back over."""
     with Checkpointer(tmp_path) as checkpointer:
         checkpointer.save(1, {"x": jnp.zeros(3)})
         checkpointer.wait()
 
-        def full(*_, **__):
-            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        def fail(*_, **__):
+            raise error
 
-        monkeypatch.setattr(checkpointer._manager, "restore", full)
-        with pytest.raises(UserError, match="too many files are open.*ulimit -n") as error:
+        monkeypatch.setattr(checkpointer._manager, "restore", fail)
+        with pytest.raises(kind, match=sentence) as caught:
             checkpointer.restore({"x": jnp.zeros(3)})
-        assert not isinstance(error.value, Damaged)
+        assert not isinstance(caught.value, Damaged)
 
 
 def test_a_name_that_is_no_text_is_one_sentence(tmp_path):

@@ -10,7 +10,14 @@ from bdpo_jax.data import synthetic2d
 from bdpo_jax.errors import UserError
 
 CONFIG = {"agent": "bdpo", "family": "pointmass", "task": "pointmass", "eta": 0.1, "seed": 0, "temperature": 0.0}
-CONFIG |= {"pretrain_steps": 0, "train_steps": 10, "recipe": "pointmass/pointmass,bdpo,laptop"}
+CONFIG |= {
+    "seeds": [],
+    "dataset_seed": -1,
+    "sweep": {},
+    "pretrain_steps": 0,
+    "train_steps": 10,
+    "recipe": "pointmass/pointmass,bdpo,laptop",
+}
 
 
 def make_run(path, value, name="return", scores=None, **changes):
@@ -43,6 +50,13 @@ def test_a_row_has_the_mean_and_deviation_of_its_runs(group):
     assert "| bdpo | 2 | 2 | 1.41 | 1 | 3 | 0.75 |" in text and text == (group / "out" / "compare.md").read_text()
     assert (group / "out" / "pointmass.png").stat().st_size > 1000
     assert "bdpo,2,2.0," in (group / "out" / "pointmass.csv").read_text()
+
+
+def test_what_only_some_runs_were_scored_by_has_no_mean(group):
+    make_run(group / "g" / "seed2", 2.0, scores={"success": None}, seed=2)
+    make_run(group / "g" / "seed3", 2.0, seed=3)
+    (row,) = (row for row in compare.rows(compare.find([group])) if row["algorithm"] == "bdpo")
+    assert row["runs"] == 4 and "success" not in row
 
 
 def test_runs_of_other_settings_have_a_row_of_their_own(group):

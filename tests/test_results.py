@@ -93,6 +93,18 @@ def test_a_run_s_own_folders_are_not_searched(tmp_path):
     os.symlink(path, tmp_path / "run" / "checkpoints")
     make_run(tmp_path / "run" / "evaluating" / "inner")
     assert len(results.find([tmp_path])[0]) == 1
+    make_run(tmp_path / "profile")  # a run of that name is one
+    assert len(results.find([tmp_path])[0]) == 2
+
+
+@pytest.mark.parametrize("key", ["agent", "dataset_seed", "sweep"])
+def test_a_config_of_another_version_is_said(tmp_path, key):
+    path = make_group(tmp_path / "group")
+    config = json.loads((path / "config.json").read_text())
+    del config[key]
+    (path / "config.json").write_text(json.dumps(config))
+    found, problems = results.find([tmp_path])
+    assert not found and f"has no {key!r}: it is of another version" in said(problems)["group", "unreadable"]
 
 
 @pytest.mark.parametrize(

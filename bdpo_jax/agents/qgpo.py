@@ -47,7 +47,6 @@ class Static(ScoreModel):
     energy_widths: tuple[int, ...] = widths((256,) * 4, "hidden layers of the energy [rel]")
     ensemble_size: int = number(2, "members of Q, of which targets take the minimum [rel]", least=1)
     q_frequencies: tuple[float, ...] = frequencies("Q")
-    energy_frequencies: tuple[float, ...] = frequencies("the energy")
 
     @property
     def q_network(self) -> Any:
@@ -56,7 +55,7 @@ class Static(ScoreModel):
     @property
     def energy_network(self) -> Any:
         """`(s, a^t, features of t) -> [..., 1]`."""
-        return networks.MLP(self.energy_widths, 1, nn.silu, frequencies=self.energy_frequencies)
+        return networks.MLP(self.energy_widths, 1, activation=nn.silu)
 
 
 class Hyper(struct.PyTreeNode):

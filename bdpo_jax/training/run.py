@@ -25,8 +25,8 @@ from bdpo_jax.errors import UserError
 from bdpo_jax.tasks.base import Task
 from bdpo_jax.training import options, values
 from bdpo_jax.training.schedule import Schedule
-from bdpo_jax.training.scores import NOTHING, Scores, Unfinished
-from bdpo_jax.training.scoring import Evaluator, acting
+from bdpo_jax.training.scores import NOTHING, Scores
+from bdpo_jax.training.scoring import Evaluator, Unfinished, acting
 from bdpo_jax.workdir import config_hash, plain, write_json
 
 SCORES_FILE = "scores.json"  # of the last evaluation
@@ -45,12 +45,16 @@ class Restored(NamedTuple):
       seconds: where the time went so far.
       scored: its last evaluation, see `Scores.last`.
       unfinished: an evaluation that a stop cut short.
+      warnings: that it gave.
+      machine: what computed its last updates, see `_machine`; None where that goes on here.
     """
 
     leaves: list[np.ndarray]
     seconds: dict[str, float]
     scored: dict
     unfinished: Unfinished | None
+    warnings: list[str]
+    machine: dict | None
 
 
 class Run:
@@ -80,6 +84,7 @@ class Run:
         phases = [phase.name for phase in schedule.phases]
         self.seconds = dict.fromkeys([*phases, "compilation", *OWN], 0.0)
         self._warnings: list[str] = []
+        self._machine = _machine()
         self._checkpoints: Checkpointer  # from `open` on, in the first process alone
         self._log = loggers.Loggers([])
 
@@ -141,7 +146,7 @@ class Run:
         scored, file = extra["scored"], self.path / SCORES_FILE
         try:
             latest = json.loads(file.read_text()) if file.exists() else scored
-            later = scored["step"] < latest["step"] <= done
+            later = scored["step"] <= latest["step"] <= done
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{file} is damaged ({error}): delete it and run the same command again.") from error
         if later:
@@ -151,7 +156,9 @@ class Run:
             return self._checkpoints.restore(state, step)[0] if step in self._checkpoints.steps() else None
 
         unfinished = self._scores.stored(state, scored, done, kept)
-        return Restored([np.asarray(leaf) for leaf in jax.tree.leaves(saved)], extra["seconds"], scored, unfinished)
+        leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(saved)]
+        machine = extra["machine"] if done == self._schedule.total else None
+        return Restored(leaves, extra["seconds"], scored, unfinished, extra["warnings"], machine)
 
     def prepare(self, stack: contextlib.ExitStack, done: int, restored: Restored | None) -> None:
         """Readies the directory for what follows: forgets what will be done again, opens the loggers.
@@ -164,7 +171,7 @@ class Run:
         # Scores from here on come again. What lies before is in the log, though after going back over a damaged
         # checkpoint nothing else may tell of it.
         unfinished = None if restored is None else restored.unfinished
-        again = done if unfinished is None else unfinished[0]
+        again = done if unfinished is None else unfinished.step
         write_json(self.path / SCORES_FILE, scored)
         write_json(self.path / SIZES_FILE, {"observation_dim": data.observation_dim, "action_dim": data.action_dim})
         made: list[loggers.Logger] = [
@@ -190,6 +197,8 @@ class Run:
         structure = jax.tree.structure(state)
         found = jax.tree.unflatten(structure, [jnp.array(leaf) for leaf in restored.leaves])
         self.seconds |= restored.seconds
+        self._warnings = restored.warnings
+        self._machine = restored.machine or self._machine
         self._scores.go_on(found, restored.scored, restored.unfinished)
         # A budget that was extended moves the horizons of the learning rates.
         return found.replace(hyper=state.hyper)
@@ -226,7 +235,8 @@ class Run:
             self._scores.store(done)  # an evaluation of this update is begun again from the checkpoint itself
             counts = self._schedule.counts(done)
             extra = {"seconds": self.seconds, "dataset": self._fingerprint, "updates": counts, "numbers": _numbers()}
-            self._checkpoints.save(done, state, extra | {"scored": self._scores.last})
+            extra |= {"scored": self._scores.last, "warnings": self._warnings, "machine": self._machine}
+            self._checkpoints.save(done, state, extra)
 
         with self.timed("checkpoints"):
             devices.shared(write)
@@ -271,7 +281,8 @@ class Run:
         last = self._scores.last
 
         def write():
-            self.write(last["step"], _scalars(last["scores"]))
+            if scalars := _scalars(last["scores"]):  # there are none where there is no environment
+                self.write(last["step"], scalars)
             write_json(self.path / SCORES_FILE, last)
 
         devices.shared(write)
@@ -301,9 +312,7 @@ class Run:
             "seconds": self.seconds,
             "config_hash": config_hash(config.to_dict(), options.may_change(config)),
             "picture": None,
-            "versions": _versions(),
-            "device": jax.devices()[0].device_kind,
-            "processor": devices.processor(),
+            **self._machine,
         }
         file = self.path / "results.json"
         write_json(file, found)  # a picture that fails must not cost the numbers
@@ -355,10 +364,11 @@ def _scalars(scores: Mapping, prefix: str = "eval") -> dict[str, float]:
     return flat
 
 
-def _versions() -> dict:
+def _machine() -> dict:
+    """What computes here: `results.json` says it beside the seconds that it took."""
     names = ("bdpo_jax", "jax", "flax", "optax", "orbax-checkpoint", "numpy", "gymnasium", "mujoco")
     versions = {"python": platform.python_version()}
     for name in names:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
-    return versions
+    return {"versions": versions, "device": jax.devices()[0].device_kind, "processor": devices.processor()}

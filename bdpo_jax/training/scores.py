@@ -4,16 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import numpy as np
 
 from bdpo_jax.agents.base import State
 from bdpo_jax.agents.common import only_acting
 from bdpo_jax.tasks.base import Task
 from bdpo_jax.training.schedule import Schedule
-from bdpo_jax.training.scoring import Evaluator, acting
+from bdpo_jax.training.scoring import Evaluator, Unfinished, acting
 
 NOTHING: dict[str, Any] = {"step": -1, "policies": [], "episodes": 0, "scores": {}}
-Unfinished = tuple[int, list[np.ndarray]]  # the update and the snapshot's leaves of an evaluation
 
 
 class Scores:
@@ -63,8 +61,14 @@ class Scores:
         scored = last["step"] == done and set(policies) <= set(last["policies"])
         return self.under_way == done or scored and last["episodes"] >= self._episodes(done)
 
-    def start(self, done: int, state: State) -> None:
-        """Begins to score what is due after `done` updates; the evaluation before must have been taken."""
+    def start(self, done: int, state: State, is_stored: bool = False) -> None:
+        """Begins to score what is due after `done` updates; the evaluation before must have been taken.
+
+        Args:
+          done: updates.
+          state: after them, or a snapshot of it.
+          is_stored: whether a snapshot of it has been stored for this evaluation.
+        """
         policies, episodes = self._policies(done), self._episodes(done)
         key = jax.random.fold_in(self._key, done)
 
@@ -72,7 +76,7 @@ class Scores:
             self._begun(done)
             return self._task.evaluate(acting(self._agent, state), policies, episodes, key, before_step)
 
-        self._evaluator.start(done, state, score)
+        self._evaluator.start(done, state, score, is_stored)
 
     def take(self) -> float:
         """Waits for the evaluation under way, whose scores become the last; returns its seconds."""
@@ -105,9 +109,8 @@ class Scores:
         """
         self.last = last
         if unfinished is not None:
-            step, leaves = unfinished
             structure = jax.tree.structure(jax.eval_shape(only_acting, state))
-            self.start(step, jax.tree.unflatten(structure, leaves))
+            self.start(unfinished.step, jax.tree.unflatten(structure, unfinished.leaves), unfinished.is_stored)
 
     def _policies(self, done: int) -> tuple[str, ...]:
         """What an evaluation scores, also one that was begun when the intervals were others."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -56,7 +56,21 @@ class _Pending:
     step: int
     state: State
     future: Future[tuple[dict, float]]  # scores and seconds; never done where another process scores
-    is_stored: bool = False
+    is_stored: bool
+
+
+class Unfinished(NamedTuple):
+    """An evaluation that a stop cut short.
+
+    Attributes:
+      step: the update that is scored.
+      leaves: of the snapshot.
+      is_stored: whether that lies undamaged in the evaluation's directory.
+    """
+
+    step: int
+    leaves: list[np.ndarray]
+    is_stored: bool
 
 
 class Evaluator:
@@ -83,13 +97,16 @@ class Evaluator:
         """The update whose policy is being scored, or has been but was not taken yet."""
         return None if self._pending is None else self._pending.step
 
-    def start(self, step: int, state: State, score: Callable[[State, Callable[[], None]], dict]) -> None:
+    def start(
+        self, step: int, state: State, score: Callable[[State, Callable[[], None]], dict], is_stored: bool = False
+    ) -> None:
         """Begins `score(snapshot, before_step)`; the one before must have been taken.
 
         Args:
           step: the update that the scores belong to.
           state: the train state, or an earlier snapshot.
           score: runs in the thread; what it raises is raised by `take`.
+          is_stored: whether `store` has written the snapshot before.
         """
         taken = snapshot(state)
 
@@ -100,7 +117,7 @@ class Evaluator:
                 return score(taken, self._before_step), time.perf_counter() - began
 
         mine = jax.process_index() == self._owner
-        self._pending = _Pending(step, taken, self._threads.submit(work) if mine else Future())
+        self._pending = _Pending(step, taken, self._threads.submit(work) if mine else Future(), is_stored)
 
     def finished(self) -> bool:
         """Whether `take` would not wait; with several processes, which cannot all know, always False."""
@@ -122,15 +139,13 @@ class Evaluator:
         """
         if self._pending is None or self._pending.is_stored:
             return
-        self.forget()
+        shutil.rmtree(self._directory, ignore_errors=True)
         with Checkpointer(self._directory, keep=1) as checkpoints:
             checkpoints.save(self._pending.step, self._pending.state)
         self._pending.is_stored = True
 
-    def stored(
-        self, state: State, after: int, before: int, kept: Callable[[int], State | None]
-    ) -> tuple[int, list[np.ndarray]] | None:
-        """The update and the snapshot's leaves of a stored evaluation between `after` and `before`, both exclusive.
+    def stored(self, state: State, after: int, before: int, kept: Callable[[int], State | None]) -> Unfinished | None:
+        """A stored evaluation between `after` and `before`, both exclusive.
 
         To be called in the process that writes.
 
@@ -150,16 +165,12 @@ class Evaluator:
             step = checkpoints.latest_step()
             if step is None or not after < step < before:
                 return None
-            like = jax.eval_shape(common.only_acting, state)
+            like, is_stored = jax.eval_shape(common.only_acting, state), True
             try:
                 found = checkpoints.restore(like)[0]
             except Damaged:
-                whole = kept(step)
+                whole, is_stored = kept(step), False
                 if whole is None:
                     raise
                 found = common.only_acting(whole)
-            return step, [np.asarray(leaf) for leaf in jax.tree.leaves(found)]
-
-    def forget(self) -> None:
-        """Deletes what was stored; in the process that writes."""
-        shutil.rmtree(self._directory, ignore_errors=True)
+            return Unfinished(step, [np.asarray(leaf) for leaf in jax.tree.leaves(found)], is_stored)

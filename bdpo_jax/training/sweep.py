@@ -122,6 +122,7 @@ def finish(config, configs: Mapping[str, Any], path: Path, results: dict[str, di
     found |= {"runs": results, "broken": broken, "picture": None}
 
     def write():
+        write_json(path / "results.json", found)  # a picture that fails must not cost the numbers
         tables = {name: path / name / "progress.csv" for name in configs}
         tables = {name: table for name, table in tables.items() if table.exists()}
         if tables:

@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 from bdpo_jax import devices, loggers, tasks
 from bdpo_jax.agents import AGENTS
 from bdpo_jax.agents.base import State
-from bdpo_jax.errors import Damaged, NonFinite, Stopped, UserError
+from bdpo_jax.errors import Damaged, Diverged, NonFinite, Stopped, UserError
 from bdpo_jax.tasks.base import Task
 from bdpo_jax.training import engine as engines
 from bdpo_jax.training import options, sources, sweep
@@ -111,8 +111,8 @@ def train(
     try:
         while runs:
             signals.check()
-            _score(schedule, engine, runs, done)
-            if done == schedule.total:
+            broken |= _take_out(engine, runs, _score(schedule, engine, runs, done), done)
+            if done == schedule.total or not runs:
                 break
             chunk = schedule.next(done)
             upcoming = schedule.next(done + chunk.length) if done + chunk.length < schedule.total else None
@@ -123,9 +123,7 @@ def train(
             spent_on = chunk.phase.name if chunk.program in compiled else "compilation"
             compiled.add(chunk.program)
             problems = {name: problem for name, values in metrics.items() if (problem := first_problem(chunk, values))}
-            taken_out = [runs.pop(name) for name in problems]  # before anything can fail: they must not be saved
-            for one in taken_out:
-                broken[one.name] = _take_out(engine, one, done, problems[one.name])
+            broken |= _take_out(engine, runs, problems, done)
             for one in runs.values():
                 one.seconds[spent_on] += seconds
             if devices.is_first():
@@ -140,17 +138,23 @@ def train(
     return broken
 
 
-def _score(schedule: Schedule, engine: engines.Engine, runs: dict[str, Run], done: int) -> None:
-    """Logs scores that have come, and begins the evaluations that are due; at the end it waits for them."""
-    policies = schedule.policies_due(done)
-    for name, one in runs.items():
-        if one.scores_are_ready:
-            one.log_scores()
-        if policies:
-            one.score(done, policies, engine.state(name))
-    if done == schedule.total:
-        for one in runs.values():
-            one.log_scores()
+def _score(schedule: Schedule, engine: engines.Engine, runs: dict[str, Run], done: int) -> dict[str, str]:
+    """Logs scores that have come, and begins the evaluations that are due; at the end it waits for them.
+
+    Returns:
+      What is wrong with the runs whose policies cannot be scored, by name.
+    """
+    policies, problems = schedule.policies_due(done), {}
+    for last in (False, True) if done == schedule.total else (False,):
+        for name, one in runs.items():
+            try:
+                if last or one.scores_are_ready:
+                    one.log_scores()
+                if policies and not last:
+                    one.score(done, policies, engine.state(name))
+            except Diverged as error:
+                problems[name] = str(error).rstrip(".")
+    return problems
 
 
 def _log(runs: dict[str, Run], bar: loggers.Logger, done: int, metrics: dict[str, engines.Metrics], more: dict) -> None:
@@ -167,14 +171,19 @@ def _save(engine: engines.Engine, runs: dict[str, Run], done: int) -> None:
         one.save(done, engine.state(name))
 
 
-def _take_out(engine: engines.Engine, broken: Run, done: int, problem: str) -> str:
-    """Ends a run whose numbers are NaN or infinite; returns the sentence that says so."""
-    sentence = broken.fail(done, problem, engine.state(broken.name))
-    engine.drop(broken.name)
-    if broken.name:
-        devices.say(f"Run {broken.name} stops here: {sentence}", error=True)
-    broken.log_scores()
-    return sentence
+def _take_out(engine: engines.Engine, runs: dict[str, Run], problems: dict[str, str], done: int) -> dict[str, str]:
+    """Ends the runs whose numbers are NaN or infinite; returns the sentences that say so, by name."""
+    taken_out = [runs.pop(name) for name in problems]  # before anything can fail: they must not be saved
+    sentences = {}
+    for broken in taken_out:
+        name = broken.name
+        sentences[name] = broken.fail(done, problems[name], engine.state(name))
+        engine.drop(name)
+        if name:
+            devices.say(f"Run {name} stops here: {sentences[name]}", error=True)
+        with contextlib.suppress(Diverged):  # of the same run
+            broken.log_scores()
+    return sentences
 
 
 def first_problem(chunk: Chunk, values: engines.Metrics) -> str | None:
@@ -265,7 +274,7 @@ def _train_wave(
         if done:
             devices.say(f"Continuing the run in {path} after {done} of {schedule.total} updates.")
         for name, one in runs.items():  # one message each: all states may be too much for one
-            states[name] = one.begin(states[name], devices.shared(functools.partial(restored.get, name)))
+            states[name] = one.begin(states[name], devices.shared(functools.partial(restored.pop, name, None)))
         keys = {name: one.key for name, one in runs.items()}
         preparing = [phase.name for phase in schedule.phases if phase.prepare]
         source = sources.make(config, task.dataset, mesh, preparing)

@@ -114,7 +114,7 @@ def test_frequencies_reach_the_networks_or_are_refused(agent):
         state = jax.eval_shape(lambda key: agent.init(config, key, OBSERVATION_DIM, ACTION_DIM), jax.random.key(0))
         return sum(leaf.size for leaf in jax.tree.leaves(state))
 
-    for name in {"actor_frequencies", "q_frequencies", "energy_frequencies"} & set(tiny(agent)):
+    for name in {"actor_frequencies", "q_frequencies"} & set(tiny(agent)):
         try:
             agent.check(tiny(agent, **{name: (1.0, 2.0)}))
         except UserError as error:

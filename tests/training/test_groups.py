@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from runs import (
+    TRAINED,
     Killed,
     assert_same,
     bdpo_config,
@@ -15,8 +16,8 @@ from runs import (
     toy_config,
 )
 
-from bdpo_jax import load_policy, training
-from bdpo_jax.errors import NonFinite, Stopped, UserError
+from bdpo_jax import load_policy, plotting, training
+from bdpo_jax.errors import Diverged, NonFinite, Stopped, UserError
 from bdpo_jax.training import sweep
 from bdpo_jax.training.run import accounting
 
@@ -132,6 +133,36 @@ def test_a_broken_run_stops_alone(tmp_path, capsys):
     assert [row["seeds"] for row in found["aggregate"]] == [[0], []]
     with pytest.raises(NonFinite, match="see .*nonfinite"):
         training.run(config, tmp_path / "group")
+
+
+def test_a_run_whose_policy_cannot_be_scored_stops_alone(whole, tmp_path, capsys):
+    """Also one that is found so at the end, while another breaks."""
+    bad = {"seed3-rate0.1": 21, "seed3-rate0.5": TRAINED}
+
+    def observer(event, name, done):
+        if event == "scoring" and bad.get(name) == done:
+            raise Diverged("The policy's action is not finite.")
+
+    with pytest.raises(NonFinite, match="run seed3-rate0.1: The policy's action is not finite: the state is saved"):
+        training.run(group(), tmp_path, observer)
+    assert all(f"Run {name} stops here" in capsys.readouterr().err for name in list(bad)[:1])
+    assert_equal_runs(tmp_path, whole, group(), NAMES[:2])
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert list(found["runs"]) == NAMES[:2] and list(found["broken"]) == list(bad)
+
+
+def test_a_picture_that_fails_costs_a_group_no_numbers(whole, tmp_path, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("no ink")
+
+    monkeypatch.setattr(plotting, "curves", fail)
+    configs, found = sweep.expand(group()), json.loads((whole[0] / "results.json").read_text())
+    for name in configs:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "progress.csv").touch()
+    with pytest.raises(RuntimeError, match="no ink"):
+        sweep.finish(group(), configs, tmp_path, found["runs"], {})
+    assert json.loads((tmp_path / "results.json").read_text())["aggregate"] == found["aggregate"]
 
 
 def test_a_groups_directory_names_its_runs(whole):

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -31,7 +32,8 @@ from bdpo_jax import devices, evaluation, load_policy, load_q, score, settings, 
 from bdpo_jax.agents.base import Phase
 from bdpo_jax.checkpoint import Checkpointer
 from bdpo_jax.errors import NonFinite, Stopped, UserError
-from bdpo_jax.training import sources
+from bdpo_jax.training import scoring, sources
+from bdpo_jax.training.run import Run
 from bdpo_jax.training.scoring import Evaluator
 from bdpo_jax.workdir import read_config, write_json
 from configs import pointmass, synthetic2d
@@ -262,6 +264,25 @@ def stop_while_scoring(config, workdir, monkeypatch, update):
         training.run(config, workdir, observer)
 
 
+def test_an_evaluation_that_was_begun_again_is_never_without_its_snapshot(toy_whole, tmp_path, monkeypatch):
+    """It is still under way when the next checkpoint is saved; a kill then finds what the stop had stored."""
+    stop_while_scoring(toy_config(), tmp_path, monkeypatch, 21)
+    saved = threading.Event()
+
+    def observer(event, name, done):
+        if event == "scoring" and done == 21:
+            assert saved.wait(60)
+        if event == "saved":
+            assert list((tmp_path / "evaluating" / "21").iterdir())
+            saved.set()
+
+    deleting = SimpleNamespace(rmtree=lambda *_, **__: pytest.fail("the only snapshot is deleted"))
+    monkeypatch.setattr(scoring, "shutil", deleting)
+    training.run(toy_config(checkpoint_every=3), tmp_path, observer)
+    scored = [[row["step"] for row in rows(path) if row.get("eval/policy/return")] for path in (tmp_path, toy_whole[0])]
+    assert sorted(scored[0]) == sorted(scored[1])
+
+
 @pytest.mark.parametrize("update, evaluate_every", [(21, 12), (18, 9)])
 def test_a_damaged_snapshot_of_an_unfinished_evaluation_loses_no_score(
     toy_whole, tmp_path, monkeypatch, capsys, update, evaluate_every
@@ -324,6 +345,27 @@ def test_a_finished_run_is_not_scored_again_unless_asked_otherwise(tmp_path, eva
     results = training.run(toy_config(final_episodes=5), tmp_path)
     assert evaluations == [(ALL, 5)]
     assert len(results["scores"]["policy"]["returns"]) == 5
+    assert training.run(toy_config(final_episodes=5), tmp_path)["scores"] == results["scores"]
+    assert len(evaluations) == 1
+
+
+def test_what_a_run_repeated_elsewhere_says_is_what_it_said(tmp_path, monkeypatch):
+    """Its warnings, and the machine that computed."""
+
+    def warn(run, done, scalars, write=Run.write):
+        if done == 15:
+            run._warnings.append("At update 15 the values diverge.")
+        write(run, done, scalars)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "write", warn)
+        first = training.run(toy_config(), tmp_path)
+    monkeypatch.setattr(devices, "processor", lambda: "another, 2 cores")
+    again = training.run(toy_config(), tmp_path)
+    assert first["warnings"] and first["processor"] != "another, 2 cores"
+    assert all(again[key] == first[key] for key in ("warnings", "versions", "device", "processor"))
+    further = training.run(toy_config(train_steps=27), tmp_path)
+    assert further["processor"] == "another, 2 cores" and further["warnings"] == first["warnings"]
 
 
 def test_every_end_of_a_phase_is_scored(tmp_path, evaluations):
@@ -549,6 +591,7 @@ def test_env_may_be_dropped_and_added_while_a_run_goes_on(toy_whole, tmp_path):
         training.run(toy_config(), tmp_path, stop_at(18))
     found = training.run(toy_config(env="none"), tmp_path)
     assert found["headline"] is None and "there is no environment" in found["summary"]
+    assert all(sum(bool(value) for value in row.values()) > 1 for row in rows(tmp_path))
     assert_same(final_state(workdir, toy_config()), final_state(tmp_path, toy_config()))
     assert training.run(toy_config(), tmp_path)["headline"] == results["headline"]
     with pytest.raises(UserError, match="leave it empty"):
