@@ -20,16 +20,29 @@ cd "$(dirname "$0")/.." || exit 1
 figures=$folder/figures
 mkdir -p "$figures"
 
-sampler=""
+sampler="" trainer="" stopped=""
+trap '[ -n "$sampler" ] && kill "$sampler"' EXIT
+trap 'stopped=1; [ -n "$trainer" ] && kill -TERM "$trainer"' INT TERM
 if command -v nvidia-smi >/dev/null; then
   nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv >"$figures/gpu.csv"
   nvidia-smi --query-gpu=utilization.gpu,memory.used --format=csv,noheader,nounits --loop-ms=1000 >"$folder/busy.csv" &
   sampler=$!
 fi
 timeout --preserve-status --signal=TERM "${minutes}m" \
-  python launch.py --config="$config" --workdir="$folder/run" "$@" 2>&1 | tee -a "$folder/log.txt"
-code=${PIPESTATUS[0]}
-[ -n "$sampler" ] && kill "$sampler"
+  python launch.py --config="$config" --workdir="$folder/run" "$@" > >(trap "" INT TERM && exec tee -a "$folder/log.txt") 2>&1 &
+trainer=$!
+wait "$trainer"
+code=$?
+while kill -0 "$trainer" 2>/dev/null; do # a signal has ended the waiting, not the run, which saves
+  wait "$trainer"
+  code=$?
+done
+trainer=""
+[ -n "$sampler" ] && kill "$sampler" && sampler=""
+if [ -n "$stopped" ]; then
+  echo "Stopped; the same command goes on." >&2
+  exit "$code"
+fi
 if [ "$code" -ne 0 ] && [ "$code" -ne 143 ]; then # 143: saved because the time was over
   echo "Training failed with status $code; see $folder/log.txt." >&2
   exit "$code"

@@ -1,6 +1,11 @@
 """The counts that the benchmarks compare with: against XLA's own, where it can count."""
 
 import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -12,6 +17,8 @@ from bdpo_jax import networks
 from bdpo_jax.agents import bdpo
 from bdpo_jax.settings import read
 from benchmarks import evaluation, runtime, scaling, step, work
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def xla_flops(function, *arguments):
@@ -143,3 +150,35 @@ def test_a_fault_damages_one_file_of_the_newest_checkpoint(tmp_path, kind):
         assert content.startswith(files[damaged])
     else:
         assert sum((a ^ b).bit_count() for a, b in zip(content, files[damaged], strict=True)) == 1
+
+
+def wait_until(true, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("script", ["gpu_run.sh", "gpu.sh"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_script_leaves_no_program_running(tmp_path, number, script):
+    """By stand-ins for the programs: one that trains until it is told to stop, one that samples the device for ever."""
+    files = {
+        "python": 'trap "echo saved >&2; exit 143" TERM; echo begun >&2; while :; do sleep 0.05; done',
+        "nvidia-smi": '[[ $* != *loop* ]] || { echo $$ >"$SAMPLER"; while :; do sleep 0.05; done; }',
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(f"#!/usr/bin/env bash\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SAMPLER": str(tmp_path / "sampler")}
+    folder, arguments = tmp_path / "out", ["hopper-medium-v2", "1"] if script == "gpu_run.sh" else []
+    command = ["bash", str(ROOT / "benchmarks" / script), *arguments, str(folder)]
+    program = subprocess.Popen(command, env=environment, start_new_session=True, stdout=-1, stderr=-1, text=True)
+    log = folder / ("log.txt" if script == "gpu_run.sh" else "step-float32.err")
+    wait_until(lambda: log.exists() and "begun" in log.read_text())
+    os.killpg(program.pid, number)  # as a terminal does
+    program.communicate(timeout=30)
+    assert program.returncode in (143, 130)
+    wait_until(lambda: "saved" in log.read_text())
+    if script == "gpu_run.sh":
+        wait_until(lambda: not Path("/proc", (tmp_path / "sampler").read_text().strip()).exists())
