@@ -29,7 +29,7 @@ def kernel_init(key: jax.Array, shape: tuple[int, int], dtype=jnp.float32) -> ja
         return basis.at[i].set(vector / jnp.linalg.norm(vector))
 
     basis = jax.lax.fori_loop(0, short, orthonormalise, jnp.zeros_like(vectors))
-    return np.sqrt(2) * (basis if shape[0] == short else basis.T)
+    return math.sqrt(2) * (basis if shape[0] == short else basis.T)
 
 
 def mish(x: jax.Array) -> jax.Array:
@@ -95,7 +95,7 @@ class InputLayer(nn.Module):
     ) -> jax.Array:
         sizes = [observations.shape[-1], actions.shape[-1]] + ([] if times is None else [times.shape[-1]])
         kernel = self.param("kernel", kernel_init, (sum(sizes), self.width))
-        bias = self.param("bias", nn.initializers.zeros, (self.width,))
+        bias = self.param("bias", nn.initializers.zeros, (self.width,), jnp.float32)
         observations, actions, kernel, bias = (x.astype(self.dtype) for x in (observations, actions, kernel, bias))
         parts = jnp.split(kernel, np.cumsum(sizes)[:-1])
         result = observations @ parts[0] + actions @ parts[1]
@@ -225,7 +225,7 @@ class FourierTimeNetwork(nn.Module):
 
     @nn.compact
     def __call__(self) -> jax.Array:
-        frequencies = self.param("frequencies", nn.initializers.normal(0.2), (1, max(self.width // 4, 1)))
+        frequencies = self.param("frequencies", nn.initializers.normal(0.2), (1, max(self.width // 4, 1)), jnp.float32)
         angles = 2 * np.pi * np.arange(self.steps + 1, dtype=np.float32)[:, None] * frequencies
         x = jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
         x = nn.swish(nn.Dense(self.width, kernel_init=kernel_init, name="hidden")(x))

@@ -3,6 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from bdpo_jax.agents import critics
+from bdpo_jax.data import custom
 from bdpo_jax.data.dataset import Dataset, batch_key, check, draw_rows
 from bdpo_jax.errors import UserError
 
@@ -62,11 +64,21 @@ def test_sample_differs_across_vmapped_keys():
     assert not np.array_equal(batches.rewards[0], batches.rewards[1])
 
 
+def test_readers_say_where_episodes_are_cut():
+    """Two episodes that begin and end alike; of the rows that timed out nothing is known to follow."""
+    states = np.array([0.0, 1, 0, 0, 1, 0])[:, None]
+    raw = {"observations": states, "actions": states / 2, "rewards": np.ones(6), "terminals": np.zeros(6, bool)}
+    raw["timeouts"] = np.array([0, 0, 1, 0, 0, 1], bool)
+    for more in ({}, {"next_observations": np.roll(states, -1, axis=0)}):
+        data = custom.by_rules(raw | more, "here").data
+        assert critics.returns(data, 1.0).tolist() == ([3, 2, 1] * 2 if more else [2, 1] * 2)
+
+
 def test_check_returns_float32_on_the_host():
     data = make_dataset(rewards=np.arange(6, dtype=np.float64)[:, None], terminals=jnp.zeros(6, bool))
     checked = check(data, "here")
     assert checked.rewards.shape == (6,)
-    for value in vars(checked).values():
+    for value in checked.transitions.values():
         assert isinstance(value, np.ndarray) and value.dtype == np.float32
 
 

@@ -15,7 +15,6 @@ from bdpo_jax.checkpoint import Checkpointer
 from bdpo_jax.errors import UserError
 from bdpo_jax.export import export, main
 from bdpo_jax.policy import precision
-from bdpo_jax.types import Batch
 from bdpo_jax.workdir import write_json
 from configs import pointmass
 
@@ -80,19 +79,6 @@ def test_a_process_with_64_bits_acts_in_the_32_that_were_trained(trained, tmp_pa
     assert actions.dtype == np.float32
     np.testing.assert_array_equal(actions, expected)
     assert "observations [batch, 2]" in text
-
-
-@pytest.mark.parametrize("name", ["bdpo", "cql", "dac"])
-def test_an_update_in_64_bits_leaves_a_state_as_wide_as_it_was(name):
-    """Else no loop could carry it; of all algorithms, DAC and CQL learn a number that is no network's."""
-    agent, float32 = AGENTS[name], np.float32
-    config = settings.make(agent, actor_widths=(8,), value_widths=(8,))
-    state = jax.eval_shape(lambda key: agent.init(config, key, 3, 2), jax.random.key(0))
-    shapes = [(8, 3), (8, 2), (8,), (8, 3), (8,)]
-    batch = Batch(*(jax.ShapeDtypeStruct(shape, float32) for shape in shapes))
-    with precision(wide=True):
-        after, _ = jax.eval_shape(agent.update, state, batch, jax.random.key(0))
-    assert jax.tree.map(lambda leaf: leaf.dtype, after) == jax.tree.map(lambda leaf: leaf.dtype, state)
 
 
 def test_the_file_is_for_every_platform(trained, tmp_path):

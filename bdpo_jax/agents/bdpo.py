@@ -437,7 +437,7 @@ def sample_actions(
     actions = draw(static, params, observations, key, candidates, solver)
     if candidates == 1:
         return actions[..., 0, :]
-    values = ensembles.apply_frozen(static.q_network, state.q.ema, observations[..., None, :], actions).mean(axis=0)
+    values = q_values(state, observations[..., None, :], actions)
     return best_of(actions, values)
 
 

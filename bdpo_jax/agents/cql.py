@@ -61,7 +61,7 @@ class Static:
 class Hyper(struct.PyTreeNode):
     """The numbers that one sweeps."""
 
-    weight: jax.Array = number(10.0, "w, of the gap; the start of a learned one is 1 [CORL]", least=0)
+    weight: jax.Array = number(10.0, "w, of the gap; a learned one starts at 1 [rel]", least=0)
     discount: jax.Array = number(0.99, "per environment step [rel]", least=0, most=1)
     actor_lr: jax.Array = number(3e-5, "Adam, of policy and temperature [CORL]; [rel] 1e-4", least=0)
     value_lr: jax.Array = number(3e-4, "Adam, of Q and of a learned w [rel]", least=0)
@@ -116,8 +116,8 @@ def _init_models(static: Static, key: jax.Array, observation_dim: int, hyper: Hy
         step=jnp.int32(0),
         actor=common.create(actor, jnp.inf, average=False),
         q=common.create(q, jnp.inf),
-        temperature=common.create({"log": jnp.zeros(())}, jnp.inf, average=False),
-        multiplier=common.create({"log": jnp.zeros(())}, jnp.inf, average=False),
+        temperature=common.create({"log": jnp.float32(0)}, jnp.inf, average=False),
+        multiplier=common.create({"log": jnp.float32(0)}, jnp.inf, average=False),
         hyper=hyper,
         static=static,
     )

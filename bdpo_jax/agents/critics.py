@@ -70,19 +70,24 @@ def value_of_draws(
 
 
 def followed(dataset: Any) -> jax.Array:
-    """Returns whether the row after each one begins at its next observation, `[size]`: it is the next of its episode.
+    """Returns whether the row after each one is the next of its episode, `[size]`; none is of a terminal row.
+
+    It begins at the row's next observation, and the source does not say otherwise.
 
     Args:
       dataset: transitions in the order of their episodes.
     """
+    ends = dataset.terminals > 0
+    if dataset.last is not None:
+        ends = ends | dataset.last
     same = (dataset.next_observations[:-1] == dataset.observations[1:]).all(axis=-1)
-    return jnp.append(same, False)
+    return jnp.append(same, False) & ~ends
 
 
 def next_actions(state: Any, dataset: Any, key: jax.Array) -> dict[str, jax.Array]:
     """Returns `next_actions [size, A]`, the data's action at s', and `followed [size]`, 0 where the data has none.
 
-    It has one where the next row begins at s'. A `Phase.prepare`; `state` and `key` are not used.
+    It has one where the next row is of the same episode. A `Phase.prepare`; `state` and `key` are not used.
     """
     following = jnp.roll(dataset.actions, -1, axis=0)
     return {"next_actions": following, "followed": followed(dataset).astype(jnp.float32)}
@@ -107,7 +112,7 @@ def rewards_ahead(dataset: Any, discount: jax.Array | float, horizon: int) -> di
 
     def on(_, found):
         row, total, factor = found
-        last, goes_on = ends[row], follows[row] & ~ends[row]
+        last, goes_on = ends[row], follows[row]
         total = total + jnp.where(last | goes_on, factor * dataset.rewards[row], 0.0)
         factor = jnp.where(last, 0.0, jnp.where(goes_on, factor * discount, factor))
         return jnp.where(goes_on, row + 1, row), total, factor
@@ -169,9 +174,9 @@ def returns(dataset: Any, discount: jax.Array, next_values: Array | float = -np.
         found = reward + discount * (1 - terminal) * best
         return found, found
 
-    values = jnp.broadcast_to(next_values, dataset.rewards.shape)
+    values = jnp.broadcast_to(next_values, dataset.rewards.shape).astype(dataset.rewards.dtype)
     rows = (dataset.rewards, dataset.terminals, followed(dataset), values)
-    return jax.lax.scan(back, jnp.float32(0), rows, reverse=True)[1]
+    return jax.lax.scan(back, jnp.zeros((), values.dtype), rows, reverse=True)[1]
 
 
 def td_target(batch: Batch, discount: jax.Array, next_values: jax.Array) -> jax.Array:
@@ -290,7 +295,7 @@ def q_values(state: Any, observations: jax.Array, actions: jax.Array) -> jax.Arr
       observations: `[..., S]`.
       actions: `[..., A]`.
     """
-    return ensembles.apply(state.static.q_network, state.q.acting, observations, actions).mean(axis=0)
+    return ensembles.apply_frozen(state.static.q_network, state.q.acting, observations, actions).mean(axis=0)
 
 
 def best_of(actions: jax.Array, values: jax.Array) -> jax.Array:

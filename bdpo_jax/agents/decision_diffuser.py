@@ -132,7 +132,7 @@ def _init_models(static: Static, key: jax.Array, observation_dim: int, hyper: Hy
         step=jnp.int32(0),
         planner=common.create(planner, jnp.inf),
         inverse=common.create(static.inverse_dynamics.init(inverse_key, plan[:, 0], plan[:, 1]), jnp.inf),
-        quantiles=jnp.tile(jnp.linspace(-1, 1, QUANTILES)[:, None], (1, observation_dim)),
+        quantiles=jnp.tile(jnp.linspace(-1, 1, QUANTILES, dtype=jnp.float32)[:, None], (1, observation_dim)),
         hyper=hyper,
         static=static,
     )

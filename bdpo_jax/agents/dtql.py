@@ -1,13 +1,14 @@
 """DTQL: diffusion trusted Q-learning (Chen, Wang and Zhou, 2024), as pure functions.
 
     L_mu  = E ((D(a + sigma z | s) - a) / c_out)^2                                      behavior cloning, EDM's form
-    L_pi  = E[ alpha ((D(b + sigma z | s) - b) / c_out)^2 - min_k Q_k(s, b) - h log pi(b | s) ],   b ~ pi(s)
+    L_pi  = E[ alpha ((D(b + sigma z | s) - b) / c_out)^2 - min_k Q_k(s, b) - h log pi(a | s) ],   b ~ pi(s)
     V, Q  : implicit Q-learning's (5) and (6), with min_k Q_k of the parameters, not of their average
 
 The second loss's first term, the trust region, is the behavior's loss at the policy's own action, with a noise level
-and noise of its own; the denoiser does not learn from it. The policy is a squashed Gaussian, and acts in one step. V, Q
-and the behavior model train in both phases, the policy and Q's average in the second; each loss is of the state before
-the update. log pi leaves out the squash's Jacobian, as in the authors' code.
+and noise of its own; the denoiser does not learn from it. The last is the likelihood of the data's action a; it leaves
+out the squash's Jacobian, as in the authors' code. The policy is a squashed Gaussian, and acts in one step. V, Q and
+the behavior model train in both phases, the policy and Q's average in the second. Each loss is of the state before the
+update [ours]: the authors' policy sees the denoiser and Q after theirs.
 
 Acting draws `greedy_candidates` actions, of which one is chosen by the softmax of min_k Qbar_k. The last checkpoint is
 scored. The noise level enters the denoiser as a plain input [ours]; its first hidden layer has an activation [ours].
@@ -32,6 +33,7 @@ from bdpo_jax.settings import number, read, read_traced, widths
 from bdpo_jax.types import Batch
 
 NO_DECAY = 1e30  # a horizon that no run comes near
+INSIDE = 1e-3  # by which the box is widened before the data's actions are unsquashed [rel]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Hyper(struct.PyTreeNode):
     """The numbers that one sweeps."""
 
     alpha: jax.Array = number(1.0, "weight of the trust region, per task [rel]", least=0)
-    entropy_weight: jax.Array = number(0.0, "h; antmaze 1 [rel]", least=0)
+    likelihood_weight: jax.Array = number(0.0, "h; antmaze 1 [rel]", least=0)
     expectile: jax.Array = number(0.7, "tau; antmaze 0.9 [rel]", above=0, most=1)
     discount: jax.Array = number(0.99, "per environment step [rel]", least=0, most=1)
     actor_lr: jax.Array = number(3e-4, "Adam, of policy and denoiser, per task [rel]", least=0)
@@ -139,17 +141,16 @@ def behavior_loss(params: Any, static: Static, observations: jax.Array, actions:
     return edm.loss(lambda x, t: static.denoiser.apply(params, observations, x, t), actions, key, static.action_bound)
 
 
-def actor_loss(params: Any, state: State, observations: jax.Array, key: jax.Array) -> tuple[jax.Array, Metrics]:
+def actor_loss(params: Any, state: State, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
     """Returns L_pi and its parts."""
-    static, hyper = state.static, state.hyper
+    static, hyper, observations = state.static, state.hyper, batch.observations
     draw_key, trust_key = jax.random.split(key)
     found = static.policy_network.apply(params, observations)
-    before = found.before.sample(jax.random.normal(draw_key, (len(observations), static.action_dim)))
-    actions = found.bound * jnp.tanh(before)
+    actions, _ = found.sample(jax.random.normal(draw_key, (len(observations), static.action_dim)))
     trust = behavior_loss(state.behavior.params, static, observations, actions, trust_key).mean()
     values = ensembles.apply_frozen(static.q_network, state.q.params, observations, actions).min(axis=0).mean()
-    log_prob = found.before.log_prob(before).mean()
-    loss = hyper.alpha * trust - values - hyper.entropy_weight * log_prob
+    log_prob = found.before.log_prob(jnp.arctanh(batch.actions / (found.bound + INSIDE))).mean()
+    loss = hyper.alpha * trust - values - hyper.likelihood_weight * log_prob
     return loss, {"trust_loss": trust, "actor_q": values}
 
 
@@ -190,7 +191,7 @@ def update(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
     hyper = state.hyper
     actor_key = jax.random.fold_in(jax.random.fold_in(key, 1), state.step)
     gradient = jax.value_and_grad(actor_loss, has_aux=True)
-    (loss, parts), gradients = gradient(state.actor.params, state, batch.observations, actor_key)
+    (loss, parts), gradients = gradient(state.actor.params, state, batch, actor_key)
     moved, metrics = _update(state, batch, key, hyper.ema_rate)
     actor = common.apply_gradients(state.actor, gradients, jnp.inf, hyper.actor_lr, decay_steps=hyper.decay_steps)
     metrics |= {"actor_loss": loss, "actor_grad_norm": optax.tree.norm(gradients), **parts}

@@ -101,5 +101,5 @@ class GaussianPolicy(nn.Module):
         if self.state_dependent_std:
             log_std = found[..., self.action_dim :]
         else:
-            log_std = self.param("log_std", nn.initializers.zeros, (self.action_dim,))
+            log_std = self.param("log_std", nn.initializers.zeros, (self.action_dim,), jnp.float32)
         return Gaussian(mean, jnp.broadcast_to(jnp.clip(log_std, *LOG_STD_RANGE), mean.shape))

@@ -25,7 +25,7 @@ from bdpo_jax import ensembles, networks
 from bdpo_jax.agents import common, regularized
 from bdpo_jax.agents.base import Metrics, Phase
 from bdpo_jax.agents.common import Model
-from bdpo_jax.agents.critics import aggregate, ahead, best_of, check_batch, fit_q
+from bdpo_jax.agents.critics import aggregate, ahead, best_of, check_batch, fit_q, q_values
 from bdpo_jax.agents.regularized import (
     Critics,
     Hyper,
@@ -224,11 +224,6 @@ def act_as_behavior(state: State, observations: jax.Array, key: jax.Array) -> ja
     """Returns one action `[..., A]` of the behavior model for observations `[..., S]`."""
     static = state.static
     return static.draw(static.policy_network.apply(state.behavior.acting, observations), key, 1)[..., 0, :]
-
-
-def q_values(state: State, observations: jax.Array, actions: jax.Array) -> jax.Array:
-    """Returns the ensemble's mean of the averaged Q, `[...]`."""
-    return ensembles.apply_frozen(state.static.q_network, state.q.acting, observations, actions).mean(axis=0)
 
 
 VIEWS = {"q": q_values}

@@ -14,7 +14,8 @@ Three phases: the behavior model, Q, the energy f; each reads the ones before. N
 is neither stored nor saved: a phase draws it when it begins, and again, the same, when a stopped run goes on.
 
 What differs from the authors' code: all phases have the same batch size (the behavior model 4096 there), times are
-embedded by fixed frequencies (random ones there).
+embedded by fixed frequencies (random ones there), the solver extrapolates the noise (the clean action there), the noise
+predictor has one block less in its middle, and an activation before its output.
 """
 
 import dataclasses

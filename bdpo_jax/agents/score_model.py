@@ -26,7 +26,7 @@ class ScoreModel:
     """A predictor of noise in continuous time: the part of a `Static` that describes it and its solver."""
 
     action_dim: int
-    diffusion_steps: int = number(15, "evaluations of the solver, DPM-Solver's second order [rel]", least=1)
+    diffusion_steps: int = number(15, "evaluations of the solver [rel], DPM-Solver's second order", least=1)
     beta_min: float = number(0.1, "of the variance-preserving process at t = 0 [rel]", least=0)
     beta_max: float = number(20.0, "of the variance-preserving process at t = 1 [rel]", above=0)
     action_bound: float = number(1.0, "half-width of the action box, to which draws are clipped", above=0)

@@ -11,8 +11,9 @@ softmaxes are. R_{n+1} is that of the next row where it begins at s_{n+1}; the l
 V_{n+1} alone, in the first iteration nothing. The policy draws candidates of the behavior model and takes one by
 softmax(alpha Q), or the mean of several such. The last checkpoint is scored. The letters are ours.
 
-Differs from the authors' code: the solver is of second order, not third. (C) is the planning of the paper's idea; its
-printed form could not be compared.
+Differs from the authors' code: there R_n is max(r_n + gamma (1 - d_n) R_{n+1}, V_n), with V of the row's own state,
+which values an action by what another would bring; (C) is the planning of the paper's idea, whose printed form could
+not be compared. The solver is of second order, not third. A deviation of returns below .1 counts as .1 there.
 """
 
 import dataclasses
@@ -120,7 +121,7 @@ def _init_models(static: Static, key: jax.Array, observation_dim: int, hyper: Hy
         step=jnp.int32(0),
         behavior=common.create(behavior, jnp.inf, average=False),
         q=tuple(common.create(q, jnp.inf, average=False) for q in values),
-        scales=jnp.tile(jnp.array([0.0, 1.0]), (static.iterations, 1)),
+        scales=jnp.tile(jnp.array([0.0, 1.0], jnp.float32), (static.iterations, 1)),
         iteration=jnp.int32(0),
         hyper=hyper,
         static=static,

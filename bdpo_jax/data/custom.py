@@ -83,7 +83,7 @@ def by_rules(raw: dict, path: str, box: gymnasium.Space | None = None) -> d4rl.R
     raw = raw | {"actions": spaces.unit_actions(raw["actions"], box)}
     if "next_observations" in raw:
         fields = {key: raw[key] for key in ("observations", "actions", "rewards", "next_observations")}
-        data = Dataset(**fields, terminals=raw["terminals"].astype(np.float32))
+        data = Dataset(**fields, terminals=raw["terminals"].astype(np.float32), last=raw.get("timeouts"))
     else:
         data = d4rl.transitions(raw, len(raw["rewards"]) + 1, path, keep_terminals=True)
     data, doubt = check(data, path, clip_actions=True), ""

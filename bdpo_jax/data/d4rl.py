@@ -209,6 +209,7 @@ def transitions(raw: dict, max_episode_steps: int, where: str = "the dataset", k
         rewards=np.asarray(raw["rewards"], np.float32)[rows],
         next_observations=observations[np.minimum(rows + 1, len(observations) - 1)],
         terminals=terminals[rows].astype(np.float32),
+        last=np.diff(rows, append=len(terminals)) != 1,
     )
 
 

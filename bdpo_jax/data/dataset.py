@@ -36,6 +36,11 @@ def draw_rows(key: jax.Array, size: int, batch_size: int) -> jax.Array:
     return jax.random.randint(key, (batch_size,), 0, size)
 
 
+def single(arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """Returns the arrays as float32, which is what a batch holds: JAX may have made them wider."""
+    return {name: array.astype(jnp.float32) for name, array in arrays.items()}
+
+
 class Dataset(struct.PyTreeNode):
     """Transitions `(s, a, r, s', d)`, float32; NumPy on the host until `jax.device_put(dataset)`.
 
@@ -45,6 +50,8 @@ class Dataset(struct.PyTreeNode):
       rewards: `[size]`, already scaled.
       next_observations: `[size, observation_dim]`; ignored where `terminals` is 1.
       terminals: `[size]`, 1 only at a true terminal, never at a time-out.
+      last: `[size]`, bool: rows after which the next one is of another episode, where the source says so; not part of a
+        batch.
     """
 
     observations: Array
@@ -52,7 +59,13 @@ class Dataset(struct.PyTreeNode):
     rewards: Array
     next_observations: Array
     terminals: Array
+    last: Array | None = None
     run_axis = None  # the runs of a group share it
+
+    @property
+    def transitions(self) -> dict[str, Array]:
+        """The five arrays that a batch has rows of, by name."""
+        return {name: array for name, array in vars(self).items() if name != "last"}
 
     @property
     def size(self) -> int:
@@ -110,14 +123,14 @@ class Prepared(struct.PyTreeNode):
         if self.gather is None:
             extra: Mapping[str, Array] = {name: jnp.take(array, rows, axis=0) for name, array in self.extra.items()}
         else:
-            extra = self.gather(self.dataset, self.extra, rows)
+            extra = single(self.gather(self.dataset, self.extra, rows))
         return self.dataset.batch(key, phase, step, batch_size).replace(extra=extra)
 
 
 def fingerprint(dataset: Dataset) -> str:
     """Returns the SHA-256 of the five arrays in order, each with its shape and dtype."""
     found = hashlib.sha256()
-    for name, array in vars(dataset).items():
+    for name, array in dataset.transitions.items():
         array = np.ascontiguousarray(array)
         found.update(f"{name} {array.shape} {array.dtype.name} ".encode())
         found.update(array.data if array.size else b"")
@@ -136,7 +149,7 @@ def check(dataset: Dataset, where: str, clip_actions: bool = False) -> Dataset:
       UserError: an array of the wrong rank, no transitions, unequal lengths, observations and next
         observations of different widths, or a value that is not finite.
     """
-    arrays = check_arrays(vars(dataset), where)
+    arrays = check_arrays(dataset.transitions, where)
     if arrays["observations"].shape != arrays["next_observations"].shape:
         raise UserError(
             f"observations and next_observations of {where} have different widths, "
@@ -144,7 +157,7 @@ def check(dataset: Dataset, where: str, clip_actions: bool = False) -> Dataset:
         )
     if clip_actions:
         arrays["actions"] = _clip(arrays["actions"], where)
-    return Dataset(**arrays)
+    return dataset.replace(**arrays)
 
 
 def check_arrays(arrays: Mapping[str, npt.ArrayLike], where: str) -> dict[str, np.ndarray]:

@@ -94,7 +94,7 @@ class Gatherer:
         runs = rows.shape[:-2]
         axes = (devices.RUN,) if runs else ()
         batches: dict[str, Any] = {}
-        for name, source in vars(self.dataset).items():
+        for name, source in self.dataset.transitions.items():
             shape = rows.shape + source.shape[1:]
             take = lambda part, source=source: source[rows[part[: rows.ndim]]]  # noqa: E731
             batches[name] = self._put(shape, take, *axes, None, devices.BATCH)

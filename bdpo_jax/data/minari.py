@@ -63,8 +63,9 @@ def load_scaled(name: str, reward_scaling: str | float = "auto") -> tuple[Datase
     arrays = {key: np.concatenate(values) for key, values in parts.items()}
     arrays["actions"] = spaces.unit_actions(arrays["actions"], source.action_space)
     where = f"Minari's {name}"
-    data = check(Dataset(**arrays), where, clip_actions=True)
     lengths = np.array([len(part) for part in parts["rewards"]])
+    last = np.isin(np.arange(lengths.sum()), lengths.cumsum() - 1)
+    data = check(Dataset(**arrays, last=last), where, clip_actions=True)
     scaling = rewards.find_scaling(reward_scaling, None, np.array(returns), lengths, arrays["rewards"], where)
     return d4rl.finish(data, scaling, where), scaling
 

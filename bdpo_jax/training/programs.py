@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from bdpo_jax import devices
 from bdpo_jax.agents.base import Metrics, Phase, State
-from bdpo_jax.data.dataset import Dataset, Prepared, batch_key
+from bdpo_jax.data.dataset import Dataset, Prepared, batch_key, single
 from bdpo_jax.data.host import Drawn
 
 
@@ -94,7 +94,7 @@ def prepare(state: State, data: Dataset, key: jax.Array, *, phase: Phase, mesh=N
 
     def run(state, data, key):
         assert phase.prepare is not None
-        return phase.prepare(state, data, batch_key(key, f"{phase.name}, prepare", 0))
+        return single(phase.prepare(state, data, batch_key(key, f"{phase.name}, prepare", 0)))
 
     axes: tuple[str, ...] = ()
     if stacked:

@@ -12,8 +12,11 @@ from helpers import make_batch
 from bdpo_jax import settings
 from bdpo_jax.agents import AGENTS, common
 from bdpo_jax.agents.base import Agent
+from bdpo_jax.data.dataset import Dataset
 from bdpo_jax.data.options import Data
 from bdpo_jax.errors import UserError
+from bdpo_jax.policy import precision
+from bdpo_jax.training import programs
 from bdpo_jax.training.options import Training
 from configs import methods
 
@@ -78,8 +81,9 @@ def batch_of(agent, phase):
     batch = make_batch(size=12)
     if phase.prepare is None:
         return batch
-    prepared = jax.jit(phase.prepare)(start(agent), batch, jax.random.key(7))
-    extra = prepared if phase.gather is None else phase.gather(batch, prepared, jnp.arange(12))
+    data = Dataset(*jax.tree.leaves(batch))
+    prepared = jax.jit(phase.prepare)(start(agent), data, jax.random.key(7))
+    extra = prepared if phase.gather is None else phase.gather(data, prepared, jnp.arange(12))
     assert all(len(array) == 12 and array.dtype == jnp.float32 for array in extra.values()), phase.name
     return batch.replace(extra=extra)
 
@@ -121,6 +125,25 @@ def test_frequencies_reach_the_networks_or_are_refused(agent):
             assert name in str(error)
         else:
             assert size(**{name: (1.0, 2.0)}) > size()
+
+
+def test_its_state_keeps_its_types_where_jax_has_64_bits(agent):
+    """Else no loop could carry it. The data are float32 wherever they come from."""
+
+    def train(data, key):
+        state = agent.init(tiny(agent), key, OBSERVATION_DIM, ACTION_DIM)
+        for phase in agent.phases(tiny(agent)):
+            source = programs.prepare(state, data, key, phase=phase) if phase.prepare else data
+            batch, before = source.batch(key, phase.name, 0, 8), jax.tree.map(lambda leaf: leaf.dtype, state)
+            for update in filter(None, (phase.update, phase.delayed)):
+                state, _ = update(state, batch, key)
+                assert jax.tree.map(lambda leaf: leaf.dtype, state) == before, phase.name
+        return state
+
+    data = Dataset(*jax.tree.leaves(make_batch(size=12)))
+    with precision(wide=True):
+        state = jax.eval_shape(train, data, jax.random.key(0))
+    assert {leaf.dtype.itemsize for leaf in jax.tree.leaves(state)} == {4}
 
 
 def test_its_table_sets_settings_that_it_has(agent):
@@ -166,7 +189,8 @@ def test_what_a_phase_prepares_depends_on_what_it_leaves_alone(agent):
             continue
         state, batch = start(agent), batch_of(agent, phase)
         moved, _ = jax.jit(phase.update)(state, batch, jax.random.key(0))
-        first, again = (jax.jit(phase.prepare)(s, batch, jax.random.key(7)) for s in (state, moved))
+        data = Dataset(*jax.tree.leaves(batch.replace(extra=None)))
+        first, again = (jax.jit(phase.prepare)(s, data, jax.random.key(7)) for s in (state, moved))
         assert not differ(first, again), phase.name
 
 

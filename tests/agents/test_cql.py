@@ -30,6 +30,28 @@ def test_the_penalty_s_gradient_on_two_actions_is_softmax_minus_the_data(weight)
     np.testing.assert_allclose(gradient, weight * (chosen - [0.0, 1.0]) + regression, rtol=1e-5)
 
 
+@pytest.mark.parametrize("cloning", [False, True])
+def test_the_policy_s_loss_by_hand(monkeypatch, cloning):
+    """Q's members are 3 a and 4 a + 0.1; the temperature is 1, so that the first term is the log density itself."""
+    found = SquashedGaussian(Gaussian(jnp.full((4, 1), 0.3), jnp.full((4, 1), -1.0)), 1.0)
+    monkeypatch.setattr(cql, "policy", lambda state, params, observations: found)
+    state = cql.init(settings.make(cql, actor_widths=(8,)), jax.random.key(0), 3, 1)
+    monkeypatch.setattr(cql.Static, "q_network", SimpleNamespace(apply=lambda p, s, a: p["slope"] * a + p["offset"]))
+    q = {"slope": jnp.array([3.0, 4.0]), "offset": jnp.array([0.0, 0.1])}
+    state = state.replace(q=state.q.replace(params=q))
+    batch, key = make_batch(size=4, action_dim=1), jax.random.key(1)
+    loss, log_prob = cql.actor_loss({}, state, batch, key, cloning)
+    u = 0.3 + np.exp(-1) * np.asarray(jax.random.normal(key, (4, 1)), np.float64)[:, 0]
+    data = np.arctanh(np.asarray(batch.actions, np.float64)[:, 0])
+
+    def density(u):
+        return -0.5 * ((u - 0.3) / np.exp(-1)) ** 2 + 1 - 0.5 * np.log(2 * np.pi) - np.log(1 - np.tanh(u) ** 2)
+
+    value = density(data) if cloning else np.minimum(3 * np.tanh(u), 4 * np.tanh(u) + 0.1)
+    np.testing.assert_allclose(log_prob, density(u), rtol=1e-4)
+    np.testing.assert_allclose(loss, (density(u) - value).mean(), rtol=1e-4)
+
+
 def test_importance_weights_make_the_sum_that_of_the_box(monkeypatch):
     """log of the integral of exp(q a) over [-1, 1], from uniform proposals and from those of a wide policy."""
     wide = SquashedGaussian(Gaussian(jnp.zeros((1, 1, 1)), jnp.zeros((1, 1, 1))), 1.0)

@@ -10,6 +10,7 @@ from helpers import make_batch
 
 from bdpo_jax import ensembles
 from bdpo_jax.agents import critics
+from bdpo_jax.data.dataset import Dataset
 
 VALUES = np.float32([[1, 5], [3, 5], [8, 5]])  # three members, two rows
 
@@ -133,6 +134,20 @@ def test_the_expectile_of_a_uniform_distribution(expectile):
     assert float(slope(expected - 0.05)) < -1e-3 and float(slope(expected + 0.05)) > 1e-3
 
 
+def test_no_row_is_followed_beyond_its_episode():
+    """Neither where a terminal's next observation, which means nothing, is that of the next row, as in D4RL's files...
+
+    ...nor where episodes that begin and end alike are cut: there the source must say so.
+    """
+    states = jnp.array([0.0, 1, 0, 1, 0, 1])[:, None]
+    terminals = jnp.array([0, 1.0, 0, 0, 0, 0])
+    data = Dataset(states, states, jnp.ones(6), jnp.roll(states, -1, axis=0), terminals)
+    np.testing.assert_array_equal(critics.followed(data), [1, 0, 1, 1, 1, 0])
+    cut = data.replace(last=jnp.array([0, 0, 0, 1, 0, 1], bool))
+    np.testing.assert_array_equal(critics.followed(cut), [1, 0, 1, 0, 1, 0])
+    np.testing.assert_array_equal(critics.returns(cut, 1.0), [2, 1, 2, 1, 2, 1])
+
+
 @pytest.mark.parametrize(
     "horizon, rewards, discounts, later",
     [
@@ -144,13 +159,12 @@ def test_the_expectile_of_a_uniform_distribution(expectile):
 def test_rewards_ahead_by_hand(horizon, rewards, discounts, later):
     """Rewards 1 to 6, the first three rows end in a terminal, the others are cut off."""
     observations = jnp.arange(6.0)[:, None]
-    data = SimpleNamespace(
+    data = Dataset(
         observations=observations,
-        next_observations=observations + jnp.array([1, 1, 9, 1, 1, 1.0])[:, None],
+        next_observations=observations + 1,
         actions=10 * observations,
         rewards=jnp.arange(1, 7.0),
         terminals=jnp.array([0, 0, 1.0, 0, 0, 0]),
-        size=6,
     )
     found = critics.rewards_ahead(data, 0.5, horizon)
     np.testing.assert_allclose(found["rewards"], rewards)

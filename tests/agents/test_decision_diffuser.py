@@ -33,7 +33,7 @@ def with_networks(state, **found):
 
 def trajectories():
     """Two episodes: 1, 2, 3 ends at a terminal, whose next observation means nothing; 4, 5 is cut where 3 follows."""
-    rows = [(1, 1.0, 2, 0), (2, 2.0, 3, 0), (3, 4.0, 9, 1), (4, 8.0, 5, 0), (5, 1.0, 3, 0)]
+    rows = [(1, 1.0, 2, 0), (2, 2.0, 3, 0), (3, 4.0, 4, 1), (4, 8.0, 5, 0), (5, 1.0, 3, 0)]
     states, rewards, following, terminals = (np.array(column, np.float32) for column in zip(*rows, strict=True))
     data = Dataset(states[:, None], np.zeros((5, 1), np.float32), rewards, following[:, None], terminals)
     return jax.tree.map(jnp.asarray, data)

@@ -1,5 +1,7 @@
 """DTQL where the answer is known: the trust region at the data, what each phase moves, the values of two states."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ from test_iql import DISCOUNT, TAU, two_states
 
 from bdpo_jax import ensembles, settings
 from bdpo_jax.agents import dtql
+from bdpo_jax.agents.gaussian_head import Gaussian, SquashedGaussian
 
 TINY = {"actor_widths": (8,), "value_widths": (8,), "behavior_widths": (8,)}
 
@@ -17,24 +20,38 @@ def start(**changes):
     return dtql.init(settings.make(dtql, **TINY | changes), jax.random.key(0), 3, 2)
 
 
+def with_policy(monkeypatch, of):
+    """Lets the policy be the squashed Gaussian of mean and log deviation `of(params, observations)`."""
+    network = SimpleNamespace(apply=lambda p, s: SquashedGaussian(Gaussian(*of(p, s)), 1.0))
+    monkeypatch.setattr(dtql.Static, "policy_network", network)
+
+
+@pytest.mark.parametrize("alpha, slope, weight", [(2.0, 3.0, 0.0), (0.0, 0.0, 0.5)])
+def test_the_policy_s_loss_by_hand(monkeypatch, alpha, slope, weight):
+    """Its gradient in the mean and log deviation that both components share.
+
+    Q is `slope` times the first component, the trust region `|c - b|^2`.
+    """
+    c, batch = 0.3, make_batch(size=64)
+    state = start(alpha=alpha, likelihood_weight=weight)
+    with_policy(monkeypatch, lambda p, s: jnp.broadcast_to(p[:, None, None], (2, len(s), 2)))
+    monkeypatch.setattr(dtql, "behavior_loss", lambda params, static, s, b, key: jnp.square(b - c).sum(axis=-1))
+    monkeypatch.setattr(dtql.Static, "q_network", SimpleNamespace(apply=lambda p, s, a: slope * a + p["x"]))
+    state = state.replace(q=state.q.replace(params={"x": jnp.zeros(2)}))
+    mean, log_std = 0.2, -12.0 if slope else -0.5  # so narrow that b = tanh(mean)
+    found = jax.grad(lambda p: dtql.actor_loss(p, state, batch, jax.random.key(0))[0])(jnp.array([mean, log_std]))
+    b, u = np.tanh(mean), np.arctanh(np.asarray(batch.actions, np.float64) / 1.001)
+    z = (u - mean) / np.exp(log_std)
+    expected = (4 * alpha * (b - c) - slope) * (1 - b**2) - weight * (z / np.exp(log_std)).sum(axis=1).mean()
+    np.testing.assert_allclose(found, [expected, -weight * (z**2 - 1).sum(axis=1).mean()], rtol=1e-4, atol=1e-4)
+
+
 def test_the_trust_region_at_the_data_is_the_behavior_s_loss(monkeypatch):
     """Where the policy gives the data's actions, with the same noise."""
     state, batch, key = start(), make_batch(size=16), jax.random.key(4)
     actions = 0.9 * batch.actions
-    before = jnp.arctanh(actions)
-
-    class Fixed:
-        bound = 1.0
-
-        class before:  # noqa: N801
-            sample = staticmethod(lambda noise: before)
-            log_prob = staticmethod(lambda u: jnp.zeros(len(u)))
-
-    class Network:
-        apply = staticmethod(lambda params, observations: Fixed)
-
-    monkeypatch.setattr(dtql.Static, "policy_network", Network)
-    _, parts = jax.jit(dtql.actor_loss)(state.actor.params, state, batch.observations, key)
+    with_policy(monkeypatch, lambda params, observations: (jnp.arctanh(actions), jnp.full(actions.shape, -50.0)))
+    _, parts = jax.jit(dtql.actor_loss)(state.actor.params, state, batch, key)
     trust_key = jax.random.split(key)[1]
     expected = dtql.behavior_loss(state.behavior.params, state.static, batch.observations, actions, trust_key).mean()
     assert float(parts["trust_loss"]) == pytest.approx(float(expected), rel=1e-5)

@@ -75,6 +75,29 @@ def test_the_energy_is_best_where_it_is_the_value_but_for_a_constant_of_the_stat
     assert float(qgpo.contrastive_loss(2 * best, values)) > float(loss)
 
 
+def test_the_energy_s_loss_is_that_of_the_support_s_least_values_at_s(monkeypatch):
+    """Members a and -a/2 at actions 1, -1 and 0: the least are -1/2, -1 and 0, times beta."""
+    state = exact_state(inverse_temperature=2.0)
+    batch = make_batch(size=2, action_dim=1).replace(
+        extra={"support": jnp.tile(jnp.array([1.0, -1.0, 0.0])[None, :, None], (2, 1, 1))}
+    )
+    energies = np.array([[0.5, 0.0, -1.0], [0.2, 0.3, 0.4]])
+    asked = []
+
+    def energy(state, params, observations, noisy, t):
+        asked.append((observations, noisy.shape, t.shape))
+        return jnp.asarray(energies)
+
+    monkeypatch.setattr(qgpo, "energies", energy)
+    loss = qgpo.energy_loss({}, state, batch, jax.random.key(0))
+    weights = np.exp([-1.0, -2.0, 0.0]) / np.exp([-1.0, -2.0, 0.0]).sum()
+    expected = -(weights * (energies - np.log(np.exp(energies).sum(axis=1, keepdims=True)))).sum(axis=1).mean()
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    ((observations, shape, times),) = asked
+    np.testing.assert_array_equal(observations[:, 0], batch.observations)
+    assert shape == (2, 3, 1) and times == (2, 1)
+
+
 def test_the_backup_is_the_softmax_of_the_least_values():
     """Members a and -a/2 at actions 1, -1 and 0: the least are -1/2, -1 and 0."""
     state = exact_state(backup_inverse_temperature=2.0, discount=0.9)

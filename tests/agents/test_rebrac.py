@@ -87,7 +87,7 @@ def test_the_policy_s_gradient_balances_q_and_the_data():
 def test_the_averages_move_with_the_policy():
     state = rebrac.init(settings.make(rebrac, **TINY), jax.random.key(0), 3, 2)
     batch = make_batch(size=12)
-    batch = batch.replace(extra=critics.next_actions(state, batch, None))
+    batch = batch.replace(extra=critics.next_actions(state, Dataset(*jax.tree.leaves(batch)), None))
     new, _ = jax.jit(rebrac.update)(state, batch, jax.random.key(0))
     for old_leaf, leaf in zip(jax.tree.leaves(state.q.ema), jax.tree.leaves(new.q.ema), strict=True):
         np.testing.assert_array_equal(leaf, old_leaf)
