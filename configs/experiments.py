@@ -4,8 +4,8 @@ python -m bdpo_jax.experiments --list
 python -m bdpo_jax.experiments figure7 --size=laptop --workdir=runs/figure7
 python -m bdpo_jax.experiments table1_locomotion --size=laptop --data=DIR  # with the files DIR/TASK.hdf5
 
-The laptop's size takes tasks that need no download, but for table 1, whose files are D4RL's. The full size is for GPUs
-and has not been run.
+The laptop's size takes tasks that need no download, but for table 1 and equal_time, whose files are D4RL's. The full
+size is for GPUs and has not been run.
 """
 
 from bdpo_jax.agents import AGENTS

@@ -187,7 +187,7 @@ def _without(rows, names):
 # BDPO's "quick" eta answers to its chain, so theirs are as printed for BDPO, or near them. They have been tried on one
 # file, hopper-medium-replay, with one seed and for three minutes: Gaussian 31, deterministic 55, BDPO 42.
 _ABLATION = [
-    *_without(BDPO, ("actor_frequencies", "diffusion_steps", "clip_denoised", "draw", "path_lambda")),
+    *_without(BDPO, ("actor_frequencies", "diffusion_steps", "clip_denoised", "draw", "path_share", "path_lambda")),
     (r"d4rl/(halfcheetah|hopper|walker2d).*,quick", {"eta": 1.0}),
     (r"d4rl/antmaze.*,quick", {"eta": 5.0}),
 ]
@@ -853,7 +853,8 @@ DECISION_DIFFUSER = [
             "inverse_widths": (64, 64),
             # Returns to go rise along the way, from at most .4 rewards at the start to 4.8, and no constant target fits
             # all of it: with w = 1.2 at most 49% of the episodes end at the goal (seed 5, targets from 0 to .9). Of 45
-            # triples with w from 0 to 1.2 and temperatures .2 and .5, this one returns most, -.33; w = 0 returns -.74.
+            # triples with w from 0 to 1.2 and temperatures .2 and .5, this one returned most, -.33, w = 0 -.74, when
+            # windows ran on over terminals; it returns -.46 since they do not.
             "guidance": 0.1,
             "target_return": 0.4,
             "return_scale": 0.0,  # 6.2 rewards there

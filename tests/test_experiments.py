@@ -51,12 +51,15 @@ def test_the_commands_of_every_experiment_say_what_its_tables_say(name, separate
         assert sum(item.runs for item in found) == sum(item.runs for item in plan.items(tables, "runs"))
 
 
-def test_a_group_has_every_seed_and_value_and_d4rl_files_lie_in_the_folder():
+def test_a_group_has_every_seed_and_value_and_d4rl_files_lie_in_the_folder(tmp_path):
+    """Under the task's name, or else under D4RL's own, which a run looks for in a folder."""
     table = Runs("locomotion", ("hopper-medium-v2",), seeds=(0, 3), sweep={"eta": (0.1, 1.0)}, label="eta")
-    (group,) = plan.items([table], "runs", "files")
+    (group,) = plan.items([table], "runs", tmp_path)
     assert (group.path, group.runs) == (Path("runs/hopper-medium-v2-bdpo-eta"), 4)
-    assert group.config.dataset_path == "files/hopper-medium-v2.hdf5"
-    alone = plan.items([table], "runs", "files", separate=True)
+    assert group.config.dataset_path == str(tmp_path)
+    (tmp_path / "hopper-medium-v2.hdf5").touch()
+    assert plan.items([table], "runs", tmp_path)[0].config.dataset_path == str(tmp_path / "hopper-medium-v2.hdf5")
+    alone = plan.items([table], "runs", separate=True)
     assert [item.path.name for item in alone] == ["seed0-eta0.1", "seed0-eta1", "seed3-eta0.1", "seed3-eta1"]
 
 

@@ -101,7 +101,7 @@ def items(
     Args:
       tables: its rows.
       workdir: directory, in which each command has one.
-      data: folder of D4RL's files, named TASK.hdf5; None: where D4RL's files are looked for.
+      data: folder of D4RL's files, named TASK.hdf5 or as D4RL names them; None: where D4RL's files are looked for.
       separate: a command for each run, not for each group.
 
     Raises:
@@ -126,7 +126,8 @@ def _groups(table: Runs, workdir: Path, data: str | Path | None) -> Iterator[Ite
             config = module.get_config(argument)
             changes = dict(table.changes)
             if data is not None and config.family == "d4rl":
-                changes["dataset_path"] = str(Path(data) / f"{task}.hdf5")
+                file = Path(data) / f"{task}.hdf5"
+                changes["dataset_path"] = str(file if file.exists() else data)  # there under D4RL's own name
             changes |= {"seed": table.seeds[0]} if len(table.seeds) == 1 else {"seeds": tuple(table.seeds)}
             settings.update(config, changes)
             unknown = [key for key in table.sweep if key not in config.sweep]
