@@ -144,17 +144,28 @@ def _score(schedule: Schedule, engine: engines.Engine, runs: dict[str, Run], don
     Returns:
       What is wrong with the runs whose policies cannot be scored, by name.
     """
-    policies, problems = schedule.policies_due(done), {}
-    for last in (False, True) if done == schedule.total else (False,):
+    policies = schedule.policies_due(done)
+    problems: dict[str, str] = {}
+    for name, one in runs.items():
+        with _noting(problems, name):
+            if one.scores_are_ready:
+                one.log_scores()
+            if policies:
+                one.score(done, policies, engine.state(name))
+    if done == schedule.total:
         for name, one in runs.items():
-            try:
-                if last or one.scores_are_ready:
-                    one.log_scores()
-                if policies and not last:
-                    one.score(done, policies, engine.state(name))
-            except Diverged as error:
-                problems[name] = str(error).rstrip(".")
+            with _noting(problems, name):
+                one.log_scores()
     return problems
+
+
+@contextlib.contextmanager
+def _noting(problems: dict[str, str], name: str) -> Iterator[None]:
+    """Notes under a run's name that its policy cannot be scored."""
+    try:
+        yield
+    except Diverged as error:
+        problems[name] = str(error).rstrip(".")
 
 
 def _log(runs: dict[str, Run], bar: loggers.Logger, done: int, metrics: dict[str, engines.Metrics], more: dict) -> None:
