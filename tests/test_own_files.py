@@ -63,6 +63,29 @@ def test_a_pattern_stands_for_columns_in_the_files_order(tmp_path):
     assert raw["actions"].shape == (2, 1)
 
 
+@pytest.mark.parametrize("kind", ["npz", "hdf5"])
+def test_a_pattern_keeps_the_order_in_which_arrays_were_saved(tmp_path, kind):
+    path = tmp_path / f"own.{kind}"
+    parts = {f"{group}v_{i}": np.full(2, i) for group in ("", "b/" if kind == "hdf5" else "") for i in range(12)}
+    parts |= {"act": np.zeros((2, 1)), "reward": np.zeros(2), "lengths": np.array([2])}
+    if kind == "npz":
+        np.savez(path, **parts)
+    else:
+        with h5py.File(path, "w", track_order=True) as file:
+            file.create_group("b", track_order=True)["up"] = h5py.SoftLink("/")
+            for name, value in parts.items():
+                file[name] = value
+    for prefix in ("", "b/")[: 1 + (kind == "hdf5")]:
+        raw = files.read(path, columns=f"observations={prefix}v_*;actions=act;terminals=none")
+        np.testing.assert_array_equal(raw["observations"][0], np.arange(12))
+
+
+def test_in_a_pattern_only_the_star_is_special(tmp_path):
+    text = "q[0]_x,q[0]_y,q0_z,act,reward,terminated,episode\n1,2,3,0,0,0,0\n4,5,6,0,0,0,0\n"
+    raw = files.read(write(tmp_path / "log.csv", text), columns="observations=q[0]_*;actions=act")
+    np.testing.assert_array_equal(raw["observations"], [[1, 2], [4, 5]])
+
+
 FAULTS = [
     (cell("0.2,2.0", ",2.0"), COLUMNS, r"column 'q' of .*log.csv has no value in row 1 \(line 3\)"),
     (cell("0.5,5.0", "'0,5',5.0"), COLUMNS, r"Row 4 \(line 6\) of .*log.csv has 9 cells, the header 8"),

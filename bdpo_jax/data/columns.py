@@ -7,7 +7,7 @@ arrays, and so are the datasets of an HDF5 file. Those named for one key are set
 """
 
 import difflib
-import fnmatch
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -147,7 +147,8 @@ def _expand(source: Source, key: str, wanted: Sequence[str], where: str) -> list
         return [NONE]
     expanded: list[str] = []
     for name in wanted:
-        names = [name] if name in source.names else fnmatch.filter(source.names, name) if "*" in name else []
+        pattern = ".*".join(map(re.escape, name.split("*")))
+        names = [name] if name in source.names else [one for one in source.names if re.fullmatch(pattern, one)]
         if not names:
             nearest = difflib.get_close_matches(name, source.names, n=1, cutoff=0.0)
             raise UserError(

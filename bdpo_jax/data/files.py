@@ -2,7 +2,7 @@
 
 import os
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import h5py
@@ -108,19 +108,29 @@ def _kind(path: Path) -> tuple[str, Callable[[Path], Source]]:
 
 
 def _hdf5_source(path: Path) -> Source:
-    """The datasets of an HDF5 file, those in groups as "group/name"."""
-    names: list[str] = []
+    """The datasets of an HDF5 file, those in groups as "group/name", after those outside."""
     with h5py.File(path, "r") as file:
-        names += sorted(str(key) for key, node in file.items() if isinstance(node, h5py.Dataset))
-        inner: list[str] = []
-        file.visititems(lambda name, node: inner.append(name) if isinstance(node, h5py.Dataset) else None)
-        names += sorted(name for name in inner if "/" in name)
+        names = sorted(_datasets(file, (file,)), key=lambda name: "/" in name)
 
     def take(numbers: Sequence[str], labels: Sequence[str]) -> tuple[dict, dict]:
         with h5py.File(path, "r") as file:
             return {name: file[name][()] for name in numbers}, {name: file[name][()] for name in labels}
 
     return Source(names, take, is_table=False)
+
+
+def _datasets(group: h5py.Group, above: tuple[h5py.Group, ...]) -> Iterator[str]:
+    """The names of a group's datasets in the file's order: that of creation where the file tracks it, else by name.
+
+    Args:
+      group: whose datasets.
+      above: the group and those that it lies in, to which no link is followed.
+    """
+    for name, node in group.items():
+        if isinstance(node, h5py.Dataset):
+            yield name
+        elif isinstance(node, h5py.Group) and node not in above:
+            yield from (f"{name}/{inner}" for inner in _datasets(node, (*above, node)))
 
 
 def _npz_source(path: Path) -> Source:
@@ -143,4 +153,4 @@ def _npz_source(path: Path) -> Source:
             ) from error
 
     with np.load(path, allow_pickle=False) as file:
-        return Source(sorted(file.files), take, is_table=False)
+        return Source(file.files, take, is_table=False)
