@@ -93,7 +93,11 @@ FAULTS = [
     (cell("3.0", "nan"), COLUMNS, r"column 'v' of .* has the value \[?nan\]? in row 2"),
     (cell("3.0", "1e300"), COLUMNS, r"column 'v' of .* has the value \[?1e\+300\]? in row 2"),
     (cell("run,time,q,v", "run,time,q,q"), COLUMNS.replace(",v", ""), r"two columns 'q' \(number 3 and 4\)"),
-    (cell("reward,", "paid,"), COLUMNS, r"lacks the key rewards .*rewards=COLUMN'; a log without rewards"),
+    (
+        cell("reward,", "paid,"),
+        COLUMNS,
+        r"lacks the key rewards .*rewards=COLUMN' \(of inspect: --columns\); a log without rewards",
+    ),
     (LOG, COLUMNS.replace("terminals=done; ", ""), r"lacks the key terminals .*'terminals=none' if no episode"),
     (LOG, COLUMNS.replace("q,v", "q,w"), r"names 'w' for observations, which .*log.csv does not have; the nearest"),
     (LOG, COLUMNS.replace("q,v", "q,q"), r"names 'q' twice for observations"),
@@ -103,8 +107,13 @@ FAULTS = [
     (LOG, "rewards=q,v", r"2 columns for rewards, which is one number a row"),
     (LOG, COLUMNS + ";rewards=*e*", r"columns for rewards, which is one number a row"),
     (LOG, COLUMNS + ";times=v;episode_starts=note", r"'note' of .* has 'start' in row 0"),
-    (cell("b,0.3", "b,0.0"), COLUMNS, r"Rows 3 and 4 of .* have the same time 0 within an episode .* one row for each"),
+    (
+        cell("b,0.3", "b,0.0"),
+        COLUMNS,
+        r"Rows 3 and 4 of .* have the same time 0.0 within an episode .* one row for each",
+    ),
     (cell("b,0.4", "b,0.2"), COLUMNS, r"Rows 4 and 5 of .* go back from 0.3 to 0.2 within an episode"),
+    (cell("b,0.4", "b,noon"), COLUMNS, r"'noon' in row 5 .* replace it by one, or leave it out by .*times=none'"),
     (cell("b,0.4", "a,0.4"), COLUMNS, r"Episode a of .* begins again in row 5"),
     ("1,2\n3,4\n", "", r"first line of .* holds numbers; put a line with the columns' names"),
     ("\n1,2\n", "", r"first line of .* is empty"),
@@ -162,6 +171,24 @@ def test_without_a_terminal_the_last_row_of_the_file_is_cut_off(tmp_path):
     assert not raw["terminals"].any() and raw["terminals"].shape == (6,)
 
 
+DAYS = np.array(["2020-01-01", "2020-01-02", "2020-01-03"], "datetime64[ns]")
+NEXT = np.arange(2.0, 14).reshape(6, 2) + np.array([0, 0, 50, 0, 0, 0])[:, None]  # row 3 does not begin with row 2's
+
+
+@pytest.mark.parametrize(
+    "others, columns",
+    [
+        ({"stamp": DAYS[[0, 1, 2, 0, 1, 2]], "lengths": [3, 3]}, "times=stamp"),
+        ({"time": 1_700_000_000_000_000_000 + 100 * np.arange(6), "lengths": [6]}, ""),  # equal in float64
+        ({"time": ["12:00"] * 6, "lengths": [3, 3]}, "times=none"),
+        ({"time": [0, 0.1, 0.2, 0, 0.1, 0.2], "next_obs": NEXT}, ""),
+    ],
+)
+def test_times_that_grow_are_taken(tmp_path, others, columns):
+    np.savez(tmp_path / "own.npz", **arrays(**others))
+    assert custom.load(str(tmp_path / "own.npz"), "none", columns=columns).size >= 5
+
+
 @pytest.mark.parametrize(
     "others, message",
     [
@@ -169,12 +196,25 @@ def test_without_a_terminal_the_last_row_of_the_file_is_cut_off(tmp_path):
         ({"episode_starts": [0, 0, 1, 0, 0, 1]}, "episode_starts of .* is 0 in row 0"),
         ({"episode_starts": [2, 0, 0, 1, 0, 0]}, "episode_starts of .* has the value 2; it must be 0 or 1"),
         ({"episode_starts": [1, 0, 0]}, r"episode_starts of .* has the shape \[3\]; it must be \[6\]"),
+        (
+            {"terminated": [0, 1, 1, 0, 0, 0], "episodes": [0, 0, 0, 1, 1, 1]},
+            r"Row 1 of .* is terminal, but by episodes its episode goes on \(1 such rows .*last row only, .*=none'",
+        ),
         ({"lengths": [3, 4]}, "lengths of .* sum to 7; they are the rows of each episode, 6 in all"),
         ({"lengths": [1.5, 4.5]}, "lengths of .* are not all whole numbers"),
-        ({"observation": np.zeros((6, 2))}, "has both obs and observation, either of which may be its observations"),
+        (
+            {"observation": np.zeros((6, 2))},
+            "has both obs and observation, either of which may be its observations.*\(of inspect: --columns",
+        ),
         ({"time": np.zeros(5), "lengths": [3, 3]}, r"times of .* has the shape \[5\]; it must be \[6\]"),
         ({"time": np.zeros((6, 2)), "lengths": [3, 3]}, r"times of .* has the shape \[6, 2\]; it must be \[6\]"),
         ({"time": ["12:00"] * 6, "lengths": [3, 3]}, "times of .* has the type <U5; it must hold numbers or dates"),
+        ({"time": DAYS[[0, 1, 1, 0, 1, 2]], "lengths": [3, 3]}, "Rows 1 and 2 of .* have the same time 2020-01-02"),
+        (
+            {"time": DAYS[[0, 1, 0, 0, 1, 2]], "lengths": [3, 3]},
+            "1 and 2 of .* go back from 2020-01-02.* to 2020-01-01",
+        ),
+        ({"time": [0, 1, np.nan, 0, 1, 2], "lengths": [3, 3]}, "times of .* has no value in row 2"),
     ],
 )
 def test_ends_that_are_impossible_are_said(tmp_path, others, message):
@@ -203,6 +243,7 @@ def test_parquet_holds_columns_of_cells_and_of_lists(tmp_path):
         "reward": [1, 2, 3],
         "episode_index": ["a", "a", "b"],
         "done": [False, False, True],
+        "timestamp": np.array([1, 2, 1], "datetime64[ns]"),
     }
     path = tmp_path / "log.parquet"
 
@@ -218,6 +259,10 @@ def test_parquet_holds_columns_of_cells_and_of_lists(tmp_path):
         ({"action": [0.5, None, 0.0]}, "column 'action' of .* has no value in row 1 "),
         ({"observation.state": [[1.0, 2.0], [3.0, None], [5.0, 6.0]]}, "'observation.state' of .* no value in row 1 "),
         ({"observation.state": [[1.0, 2.0], [3.0, 4.0], [5.0]]}, "has 2 numbers in row 0 and 1 in row 2"),
+        (
+            {"timestamp": ["1", "2", "1"]},
+            "times of .* has the type object; it must hold numbers or dates: .*times=none' ",
+        ),
         ({"action": ["left", "right", "left"]}, "column 'action' of .* has the type object; it must hold numbers"),
     ):
         with pytest.raises(UserError, match=message):
@@ -237,7 +282,7 @@ def test_a_table_of_another_encoding_is_one_sentence(tmp_path, encoding):
 def test_parquet_without_its_package_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     (tmp_path / "log.parquet").write_bytes(b"PAR1....")
-    with pytest.raises(UserError, match=re.escape("pip install 'bdpo_jax[parquet]'")):
+    with pytest.raises(UserError, match=re.escape("pip install '.[parquet]'")):
         files.read(tmp_path / "log.parquet")
 
 

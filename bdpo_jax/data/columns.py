@@ -30,7 +30,8 @@ NAMES: dict[str, tuple[str, ...]] = {
     "times": ("time", "timestamp", "timestamps"),
 }
 LABELS = ("episodes",)  # compared, never computed with: any type will do
-NONE = "none"  # `terminals=none`: no row is terminal
+NONE = "none"  # `terminals=none`: no row is terminal; `times=none`: a column that is called so is no time
+NONE_KEYS = ("terminals", "times")
 SHOWN = 20  # names of a file in one message
 
 
@@ -105,7 +106,7 @@ def gather(source: Source, keys: Sequence[str], columns: str, where: str) -> dic
             continue
         if key in LABELS:
             gathered[key] = compared[names[0]]
-        elif key in found and not source.is_table:
+        elif key == "times" or (key in found and not source.is_table):
             gathered[key] = arrays[names[0]]
         else:
             gathered[key] = _side_by_side(key, {name: arrays[name] for name in names}, where)
@@ -114,17 +115,22 @@ def gather(source: Source, keys: Sequence[str], columns: str, where: str) -> dic
     return gathered
 
 
+def flag(choice: str) -> str:
+    """How `columns` is set, which training and `inspect` call by different names."""
+    return f"--config.columns='{choice}' (of inspect: --columns)"
+
+
 def missing(key: str, names: Sequence[str], where: str) -> UserError:
     """The error for a file without a key that it must have."""
     unique = list(dict.fromkeys(names))
     listed = ", ".join(unique[:SHOWN]) or "none"
     listed += f" and {len(unique) - SHOWN} more" if len(unique) > SHOWN else ""
     ways = {
-        "terminals": "name it by --config.columns='terminals=COLUMN', or 'terminals=none' if no episode ends in a "
-        "terminal state",
-        "rewards": "name it by --config.columns='rewards=COLUMN'; a log without rewards needs some computed and added",
+        "terminals": f"name it by {flag('terminals=COLUMN')}, or 'terminals=none' if no episode ends in a terminal "
+        "state",
+        "rewards": f"name it by {flag('rewards=COLUMN')}; a log without rewards needs some computed and added",
     }
-    way = ways.get(key, f"name what it is made of by --config.columns='{key}=COLUMN,COLUMN'")
+    way = ways.get(key, f"name what it is made of by {flag(f'{key}=COLUMN,COLUMN')}")
     return UserError(f"{where} lacks the key {key} (found: {listed}); {way} (docs/own-data.md).")
 
 
@@ -136,14 +142,14 @@ def _known(source: Source, key: str, where: str) -> list[str]:
     if len(present) > 1:
         raise UserError(
             f"{where} has both {present[0]} and {present[1]}, either of which may be its {key}: say which by "
-            f"--config.columns='{key}={present[0]}'."
+            f"{flag(f'{key}={present[0]}')}."
         )
     return present
 
 
 def _expand(source: Source, key: str, wanted: Sequence[str], where: str) -> list[str]:
     """The names that `wanted` stands for, those of a pattern in the file's order."""
-    if key == "terminals" and list(wanted) == [NONE]:
+    if key in NONE_KEYS and list(wanted) == [NONE]:
         return [NONE]
     expanded: list[str] = []
     for name in wanted:
@@ -165,7 +171,7 @@ def _expand(source: Source, key: str, wanted: Sequence[str], where: str) -> list
 
 
 def _side_by_side(key: str, parts: Mapping[str, np.ndarray], where: str) -> np.ndarray:
-    """Columns as one array `[rows, width]`, or `[rows]` where the key is a vector; float64 for times, else float32."""
+    """Columns as one array `[rows, width]`, or `[rows]` where the key is a vector, in float32."""
     first = next(iter(parts))
     rows = np.shape(parts[first])[:1]
     if rows == (0,):
@@ -180,7 +186,7 @@ def _side_by_side(key: str, parts: Mapping[str, np.ndarray], where: str) -> np.n
                 f"{list(part.shape)}; each needs one row per step."
             )
         with np.errstate(over="ignore"):  # what overflows becomes inf, which is reported with its row
-            value = part.reshape(len(part), -1).astype(np.float64 if key == "times" else np.float32)
+            value = part.reshape(len(part), -1).astype(np.float32)
         bad = ~np.isfinite(value).all(axis=1)
         if bad.any():
             row = int(np.argmax(bad))

@@ -146,15 +146,9 @@ def check(dataset: Dataset, where: str, clip_actions: bool = False) -> Dataset:
       clip_actions: whether actions belong in [-1, 1]: those outside are counted in one warning and clipped.
 
     Raises:
-      UserError: an array of the wrong rank, no transitions, unequal lengths, observations and next
-        observations of different widths, or a value that is not finite.
+      UserError: see `check_arrays`.
     """
     arrays = check_arrays(dataset.transitions, where)
-    if arrays["observations"].shape != arrays["next_observations"].shape:
-        raise UserError(
-            f"observations and next_observations of {where} have different widths, "
-            f"{arrays['observations'].shape[1]} and {arrays['next_observations'].shape[1]}; they must agree."
-        )
     if clip_actions:
         arrays["actions"] = _clip(arrays["actions"], where)
     return dataset.replace(**arrays)
@@ -164,13 +158,19 @@ def check_arrays(arrays: Mapping[str, npt.ArrayLike], where: str) -> dict[str, n
     """Returns the arrays, named as in `RANKS`, as float32 of the right rank, or raises the first fault.
 
     Raises:
-      UserError: not numbers, wrong rank, no rows, unequal lengths, or a value that is not finite in float32.
+      UserError: not numbers, wrong rank, no rows, unequal lengths, observations and next observations of different
+        widths, or a value that is not finite in float32.
     """
     found = {key: _as_float32(key, value, where) for key, value in arrays.items()}
     lengths = {key: len(value) for key, value in found.items()}
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{key} {length}" for key, length in lengths.items())
         raise UserError(f"The arrays of {where} have unequal lengths ({listed}); every key needs one row per step.")
+    if "next_observations" in found and found["observations"].shape != found["next_observations"].shape:
+        raise UserError(
+            f"observations and next_observations of {where} have different widths, "
+            f"{found['observations'].shape[1]} and {found['next_observations'].shape[1]}; they must agree."
+        )
     for key, value in found.items():
         finite = np.isfinite(value) if value.ndim == 1 else np.isfinite(value).all(axis=1)
         if not finite.all():

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from bdpo_jax.data.columns import flag
 from bdpo_jax.errors import UserError
 
 KEYS = ("episode_starts", "episodes", "lengths")  # each of which tells the last row of every episode
@@ -21,7 +22,8 @@ def add_timeouts(raw: dict[str, np.ndarray], told: Mapping[str, np.ndarray], whe
       where: what error messages call the file.
 
     Raises:
-      UserError: what they tell is impossible, or two of them contradict each other.
+      UserError: what they tell is impossible, or two of them contradict each other, or a terminal is not in the last
+        row of its episode.
     """
     rows = len(raw["terminals"])
     found = {key: _READERS[key](np.asarray(told[key]), rows, where) for key in KEYS if key in told}
@@ -35,24 +37,48 @@ def add_timeouts(raw: dict[str, np.ndarray], told: Mapping[str, np.ndarray], whe
                 f"{first} and {key} of {where} contradict each other: by {first if ends[row] else key} alone an "
                 f"episode ends in row {row}; leave one of them out."
             )
+    inside = raw["terminals"] & ~ends
+    if inside.any():
+        raise UserError(
+            f"Row {np.argmax(inside)} of {where} is terminal, but by {first} its episode goes on ({inside.sum()} such "
+            "rows in all); a terminal ends an episode: keep it in the last row only, or, if it means something "
+            f"else, set {flag('terminals=none')}."
+        )
     raw["timeouts"] = raw.get("timeouts", np.zeros(rows, bool)) | (ends & ~raw["terminals"])
 
 
+def followed(raw: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Returns `[rows]`, whether the next row begins with the row's `next_observations`."""
+    return np.append((raw["next_observations"][:-1] == raw["observations"][1:]).all(axis=1), False)
+
+
 def check_times(times: np.ndarray, raw: Mapping[str, np.ndarray], where: str) -> None:
-    """Raises a `UserError` where the time `[rows]` does not grow from a row to the next of its episode."""
+    """Raises a `UserError` where the time does not grow from a row to the next of its episode.
+
+    Args:
+      times: `[rows]`, numbers or dates.
+      raw: with `terminals`, and either `timeouts` or `next_observations`, by which an episode ends in a row that is not
+        `followed`; with neither, terminals alone end an episode.
+      where: what error messages call the file.
+    """
     times = np.asarray(times)
     if times.dtype.kind not in "biufmM":
         raise UserError(
-            f"times of {where} has the type {times.dtype}; it must hold numbers or dates: convert it, or give it "
-            "another name."
+            f"times of {where} has the type {times.dtype}; it must hold numbers or dates: convert it, or leave it "
+            f"out by {flag('times=none')}."
         )
     times = _column("times", times, len(raw["terminals"]), where)
-    inside = ~(raw["terminals"] | raw.get("timeouts", False))[:-1]
-    wrong = inside & ~(np.diff(times.astype(np.float64)) > 0)
+    missing = times != times  # NaN, and a date that is none
+    if missing.any():
+        raise UserError(f"times of {where} has no value in row {np.argmax(missing)}; fill it in or remove the row.")
+    ends = raw["terminals"] | raw.get("timeouts", False)
+    if "timeouts" not in raw and "next_observations" in raw:
+        ends = ends | ~followed(raw)
+    wrong = ~ends[:-1] & ~(times[1:] > times[:-1])
     if wrong.any():
         row = int(np.argmax(wrong))
         same = times[row] == times[row + 1]
-        fault = f"have the same time {times[row]:g}" if same else f"go back from {times[row]:g} to {times[row + 1]:g}"
+        fault = f"have the same time {times[row]}" if same else f"go back from {times[row]} to {times[row + 1]}"
         cause = "keep one row for each step" if same else "put them in order, or say where the episode ends"
         raise UserError(
             f"Rows {row} and {row + 1} of {where} {fault} within an episode ({wrong.sum()} such pairs in all): {cause}."

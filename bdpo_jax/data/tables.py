@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bdpo_jax.data.columns import Source
+from bdpo_jax.data.columns import NAMES, Source, flag
 from bdpo_jax.errors import UserError
 
 DELIMITERS = ",;\t"
@@ -69,7 +69,7 @@ def parquet_source(path: Path) -> Source:
         import pyarrow.compute
         import pyarrow.parquet
     except ImportError as error:
-        raise UserError(f"{path} is a parquet file, which needs pyarrow: pip install 'bdpo_jax[parquet]'.") from error
+        raise UserError(f"{path} is a parquet file, which needs pyarrow: pip install '.[parquet]'.") from error
 
     def take(numbers: Sequence[str], labels: Sequence[str]) -> tuple[dict, dict]:
         arrays = {}
@@ -116,7 +116,8 @@ def _number(cell: str, name: str, row: int, line: int, path: Path) -> float:
     place = f"The column {name!r} of {path} has"
     if not text:
         raise UserError(f"{place} no value in row {row} (line {line}); fill in the value or remove the row's episode.")
-    raise UserError(f"{place} {text!r} in row {row} (line {line}), which is no number; replace it by one.")
+    way = f", or leave it out by {flag('times=none')}" if name in ("times", *NAMES["times"]) else ""
+    raise UserError(f"{place} {text!r} in row {row} (line {line}), which is no number; replace it by one{way}.")
 
 
 def _is_number(text: str) -> bool:
