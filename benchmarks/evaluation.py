@@ -46,7 +46,7 @@ def measure(task: str, episodes: int, candidates: int) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[2])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[1])
     parser.add_argument("--task", default="antmaze-umaze-v0")
     parser.add_argument("--episodes", type=int, default=100)
     parser.add_argument("--candidates", type=int, default=1, help="actions drawn per step, of which Q picks one")

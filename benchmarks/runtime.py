@@ -175,7 +175,7 @@ def draw(path: Path, rows: list[dict], device: str) -> None:
 
 def main() -> None:
     on_cpu = jax.default_backend() == "cpu"
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[2])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[1])
     parser.add_argument("--out", default="runs/runtime", help="folder of runtime.jsonl and runtime.png")
     parser.add_argument("--steps", type=int, nargs="+", default=[5, 10, 20, 50, 100], help="values of N")
     parser.add_argument("--updates", type=int, default=1 if on_cpu else 1000, help="updates in a program")

@@ -56,7 +56,7 @@ def measure(config, observation_dim: int, action_dim: int, seeds: int, together:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[2])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[1])
     parser.add_argument("--case", default="walker2d")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 5])
     parser.add_argument("--batch", nargs="+", type=int, default=[256])

@@ -226,7 +226,7 @@ def run_case(name: str, repeats: int, dtype: str = "float32") -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[2])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[1])
     parser.add_argument("--case", nargs="+", default=["walker2d"], choices=CASES)
     parser.add_argument("--repeats", type=int, default=20, help="rounds timed")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"), help="the floor is float32's")

@@ -1,5 +1,4 @@
 import os
-import time
 from pathlib import Path
 
 import numpy as np
@@ -101,7 +100,7 @@ def test_without_timeouts_the_counter_restarts_a_row_early_after_a_terminal():
     np.testing.assert_array_equal(data.observations[:, 0], [0, 1, 2, 4, 5, 6, 7])
 
 
-def test_two_million_rows_take_seconds():
+def test_two_million_rows_become_transitions_and_episodes():
     rows, rng = 2_000_000, np.random.default_rng(0)
     steps = np.arange(rows) % 1000
     raw = {
@@ -113,11 +112,8 @@ def test_two_million_rows_take_seconds():
     }
     without = {key: value for key, value in raw.items() if key != "timeouts"}
     for arrays in (raw, without):
-        started = time.perf_counter()
         assert d4rl.transitions(arrays, 1000).size > 1_990_000
-        d4rl.episodes(arrays, 1000)
-        # About 0.3 s on an idle core; a loop over rows takes more than twenty.
-        assert time.perf_counter() - started < 8
+        assert d4rl.episodes(arrays, 1000)[1].sum() > 1_990_000
 
 
 def test_every_task_names_its_file():

@@ -1,6 +1,7 @@
 """Facts about datasets whose facts are known."""
 
 import hashlib
+import importlib
 import os
 
 import gymnasium
@@ -136,6 +137,16 @@ def test_the_command_prints_and_draws(tmp_path, capsys):
         inspect.main([str(tmp_path / "own.hdf5"), "--dataset_path", "elsewhere"])
     with pytest.raises(SystemExit, match="cannot be written, it is a directory"):
         inspect.main([str(tmp_path / "own.hdf5"), "--picture", str(tmp_path)])
+
+
+@pytest.mark.parametrize("module", ["bdpo_jax.data.inspect", "bdpo_jax.envs.parity", "benchmarks.evaluation"])
+def test_help_says_whole_sentences(module, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["command", "--help"])
+    module = importlib.import_module(module)
+    with pytest.raises(SystemExit):
+        module.main()
+    told = " ".join(capsys.readouterr().out.split())
+    assert " ".join(module.__doc__.split("\n\n")[1].split()) in told
 
 
 def save(path, raw):

@@ -206,7 +206,7 @@ def _read(options: argparse.Namespace) -> tuple[Path, d4rl.Reading, str, fit.Fit
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m bdpo_jax.data.inspect", description=__doc__.splitlines()[2])
+    parser = argparse.ArgumentParser(prog="python -m bdpo_jax.data.inspect", description=__doc__.split("\n\n")[1])
     parser.add_argument("name", help="a D4RL task, or a file: HDF5, npz, CSV or parquet")
     parser.add_argument(
         "--dataset_path", default="", help="the task's file or its folder; default: D4RL's cache, or download"

@@ -18,7 +18,7 @@ def _dataset(name: str):
     try:
         import minari
     except ImportError as error:
-        raise UserError("Minari's datasets need its package: pip install 'bdpo_jax[minari]'.") from error
+        raise UserError("Minari's datasets need its package: pip install '.[minari]'.") from error
     try:
         return minari.load_dataset(name, download=True)
     except Exception as error:  # whatever the network, its cloud library and its file formats raise

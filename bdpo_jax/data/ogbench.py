@@ -22,7 +22,7 @@ def _package(name: str):
     try:
         return importlib.import_module("ogbench")
     except ImportError as error:
-        raise UserError(f"OGBench's datasets need its package ({error}): pip install 'bdpo_jax[ogbench]'.") from error
+        raise UserError(f"OGBench's datasets need its package ({error}): pip install '.[ogbench]'.") from error
 
 
 def load(name: str, dataset_path: str = "", reward_scaling: str | float = "auto") -> Dataset:

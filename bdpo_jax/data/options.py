@@ -56,7 +56,7 @@ class Data:
     dataset_seed: int = number(-1, "of generated data; -1: the run's seed", least=-1, of=GENERATED)
     reward_scaling: str = anything(
         "auto",
-        "auto: 1000 / (max - min return) in locomotion, 100 in antmaze [rel]; none; or a number",
+        "auto: 1000 / (max - min return), in D4RL's antmaze 100 [rel], in OGBench 1; none; or a number",
         of=("d4rl", "minari", "ogbench", "file"),
     )
     reward_shift: float = number(

@@ -82,7 +82,7 @@ def rows(path: Path, backends: list[str]) -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m bdpo_jax.envs.parity", description=__doc__.splitlines()[2])
+    parser = argparse.ArgumentParser(prog="python -m bdpo_jax.envs.parity", description=__doc__.split("\n\n")[1])
     parser.add_argument("folder", type=Path, help="with reference trajectories, for instance tests/data")
     parser.add_argument("--backend", nargs="+", default=["mujoco", "gymnasium"], choices=envs.BACKENDS)
     options = parser.parse_args(arguments)
