@@ -47,13 +47,15 @@ class Episodes:
 
     @property
     def success(self) -> float | None:
-        """Share of the episodes that ended in success; None where an environment does not say so.
+        """Share of the episodes that ended in success; None where an environment does not say so by one number.
 
         Environments call it `success` or, as gymnasium-robotics and its relatives do, `is_success`.
         """
         for key in ("success", "is_success"):
-            if all(key in info for info in self.infos):
+            try:
                 return float(np.mean([float(np.asarray(info[key]).item()) for info in self.infos]))
+            except (KeyError, TypeError, ValueError):  # of an info without one number
+                continue
         return None
 
 

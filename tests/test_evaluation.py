@@ -53,7 +53,8 @@ def test_success_has_two_names(key):
         np.zeros(4), np.ones(4, int), [{key: value} for value in (True, 0.0, np.array([1.0]), 1)], 1.0, 1.0
     )
     assert found.success == 0.75
-    assert dataclasses.replace(found, infos=[{key: 1}, {}]).success is None
+    for other in ({}, {key: None}, {key: np.ones(2)}, {key: "yes"}, {key: [1, [2]]}):
+        assert dataclasses.replace(found, infos=[{key: 1}, other]).success is None
 
 
 def test_the_policy_sees_one_fixed_batch_and_its_own_keys():

@@ -90,6 +90,8 @@ FAULTS = [
     (cell("0.2,2.0", ",2.0"), COLUMNS, r"column 'q' of .*log.csv has no value in row 1 \(line 3\)"),
     (cell("0.5,5.0", "'0,5',5.0"), COLUMNS, r"Row 4 \(line 6\) of .*log.csv has 9 cells, the header 8"),
     (cell("0.5,5.0", "half,5.0"), COLUMNS, r"column 'q' of .* has 'half' in row 4 \(line 6\), which is no number"),
+    (cell("0.5,5.0", "1_000,5.0"), COLUMNS, r"column 'q' of .* has '1_000' in row 4 \(line 6\), which is no number"),
+    (cell("a,0.2", " ,0.2"), COLUMNS, r"column 'run' of .* has no value in row 2 \(line 4\)"),
     (cell("3.0", "nan"), COLUMNS, r"column 'v' of .* has the value \[?nan\]? in row 2"),
     (cell("3.0", "1e300"), COLUMNS, r"column 'v' of .* has the value \[?1e\+300\]? in row 2"),
     (cell("run,time,q,v", "run,time,q,q"), COLUMNS.replace(",v", ""), r"two columns 'q' \(number 3 and 4\)"),
@@ -255,6 +257,9 @@ def test_parquet_holds_columns_of_cells_and_of_lists(tmp_path):
     np.testing.assert_array_equal(raw["observations"], [[1, 2], [3, 4], [5, 6]])
     np.testing.assert_array_equal(raw["timeouts"], [0, 1, 0])
     assert raw["actions"].shape == (3, 1) and raw["terminals"].tolist() == [False, False, True]
+    for kind in (pyarrow.large_list(pyarrow.float64()), pyarrow.list_(pyarrow.float32(), 2)):
+        states = pyarrow.array(table["observation.state"], kind)
+        np.testing.assert_array_equal(read(**{"observation.state": states})["observations"], raw["observations"])
     for changes, message in (
         ({"action": [0.5, None, 0.0]}, "column 'action' of .* has no value in row 1 "),
         ({"observation.state": [[1.0, 2.0], [3.0, None], [5.0, 6.0]]}, "'observation.state' of .* no value in row 1 "),

@@ -45,13 +45,16 @@ def csv_source(path: Path) -> Source:
                     )
                 try:
                     for place, column in zip(places, found, strict=True):
-                        column.append(float(cells[place]))
+                        column.append(_as_float(cells[place]))
                 except ValueError:  # the column has the cells before this one: words, or a fault
                     for place, column in zip(places, found, strict=True):
                         if len(column) == row:
                             column.append(_number(cells[place], names[place], row, lines.line_num, path))
                 for place, text in named:
-                    text.append(cells[place])
+                    label = cells[place].strip()
+                    if not label:
+                        raise _no_value(names[place], row, lines.line_num, path)
+                    text.append(label)
         arrays = {name: np.array(column) for name, column in zip(numbers, found, strict=True)}
         return arrays, {name: np.array(text) for name, text in zip(labels, texts, strict=True)}
 
@@ -72,13 +75,13 @@ def parquet_source(path: Path) -> Source:
         raise UserError(f"{path} is a parquet file, which needs pyarrow: pip install '.[parquet]'.") from error
 
     def take(numbers: Sequence[str], labels: Sequence[str]) -> tuple[dict, dict]:
-        arrays = {}
+        arrays, lists = {}, (pyarrow.types.is_list, pyarrow.types.is_large_list, pyarrow.types.is_fixed_size_list)
         table = pyarrow.parquet.ParquetFile(path).read(columns=list(dict.fromkeys([*numbers, *labels])))
         for name in table.column_names:
             column = table[name].combine_chunks()
             _refuse_missing(column.is_valid(), name, path)
             width = None
-            if pyarrow.types.is_list(column.type) or pyarrow.types.is_fixed_size_list(column.type):
+            if any(is_kind(column.type) for is_kind in lists):
                 widths = pyarrow.compute.list_value_length(column).to_numpy()
                 width = int(widths[0]) if len(widths) else 0
                 other = np.flatnonzero(widths != width)
@@ -112,17 +115,32 @@ def _number(cell: str, name: str, row: int, line: int, path: Path) -> float:
     if text.lower() in WORDS:
         return WORDS[text.lower()]
     if _is_number(text):
-        return float(text)
-    place = f"The column {name!r} of {path} has"
+        return _as_float(text)
     if not text:
-        raise UserError(f"{place} no value in row {row} (line {line}); fill in the value or remove the row's episode.")
+        raise _no_value(name, row, line, path)
     way = f", or leave it out by {flag('times=none')}" if name in ("times", *NAMES["times"]) else ""
-    raise UserError(f"{place} {text!r} in row {row} (line {line}), which is no number; replace it by one{way}.")
+    raise UserError(
+        f"The column {name!r} of {path} has {text!r} in row {row} (line {line}), which is no number; replace it by "
+        f"one{way}."
+    )
+
+
+def _no_value(name: str, row: int, line: int, path: Path) -> UserError:
+    return UserError(
+        f"The column {name!r} of {path} has no value in row {row} (line {line}); fill in the value or remove the row's "
+        "episode."
+    )
+
+
+def _as_float(text: str) -> float:
+    if "_" in text:  # a number to Python alone
+        raise ValueError
+    return float(text)
 
 
 def _is_number(text: str) -> bool:
     try:
-        float(text)
+        _as_float(text)
     except ValueError:
         return False
     return True
