@@ -94,11 +94,29 @@ def test_check_returns_float32_on_the_host():
         ({"actions": np.zeros((6, 0))}, r"actions of here has the shape \[6, 0\]"),
         ({"actions": np.array([["left"]] * 6)}, "actions of here has the type .*; it must hold numbers"),
         ({"next_observations": np.zeros((6, 4))}, "different widths, 3 and 4"),
+        ({"next_observations": np.full((6, 3), np.nan)}, r"next_observations of here .* nan in row 0 \(5 such rows"),
+        (
+            {"observations": np.stack([np.zeros(6), 1.7e12 + np.arange(6)] * 2, axis=1)[:, :3]},
+            "observations of here goes from 1700000000000.0 to 1700000000005.0 in column 1, which float32 cannot tell",
+        ),
+        ({"rewards": 2**40 + np.arange(6)}, "rewards of here goes from 1099511627776 to 1099511627781, which float32"),
     ],
 )
 def test_check_names_the_fault(arrays, message):
     with pytest.raises(UserError, match=message):
         check(make_dataset(**arrays), "here")
+
+
+def test_a_constant_with_rounding_errors_is_taken():
+    check(make_dataset(rewards=0.1 + 1e-16 * np.arange(6)), "here")
+
+
+def test_next_observations_of_terminal_rows_may_be_missing():
+    given = make_dataset().next_observations.copy()
+    given[5, 1] = np.nan
+    found = check(make_dataset(next_observations=given), "here").next_observations
+    np.testing.assert_array_equal(found, [*given[:5], make_dataset().observations[5]])
+    assert np.isnan(given[5, 1])
 
 
 def test_check_refuses_an_empty_dataset():

@@ -50,6 +50,10 @@ def test_counts():
         (lambda raw: raw.update(rewards=np.ones(115, np.float32)), "all rewards are 1"),
         (lambda raw: raw["actions"].__setitem__((3, 0), 1.5), "0.87% of the rows have actions outside"),
         (lambda raw: raw.pop("timeouts"), "no key timeouts"),
+        (
+            lambda raw: raw["observations"].__setitem__((slice(None), 1), -1001),
+            "1 columns of the observations are large, the first is column 1 (up to 1001): networks want",
+        ),
         (lambda raw: raw["terminals"].__setitem__(19, True), "1 rows are terminal and timed out"),
         (lambda raw: raw["timeouts"].__setitem__(39, False), "1 steps inside episodes"),
         (lambda raw: [raw[key].__setitem__(5, raw[key][4]) for key in ("observations", "actions")], "1 rows repeat"),

@@ -92,6 +92,7 @@ FAULTS = [
     (cell("0.5,5.0", "half,5.0"), COLUMNS, r"column 'q' of .* has 'half' in row 4 \(line 6\), which is no number"),
     (cell("0.5,5.0", "1_000,5.0"), COLUMNS, r"column 'q' of .* has '1_000' in row 4 \(line 6\), which is no number"),
     (cell("a,0.2", " ,0.2"), COLUMNS, r"column 'run' of .* has no value in row 2 \(line 4\)"),
+    (LOG.replace(",0.", ",170000000000."), COLUMNS, r"column 'q' of .* goes from 170000000000.1 to .*float32 cannot"),
     (cell("3.0", "nan"), COLUMNS, r"column 'v' of .* has the value \[?nan\]? in row 2"),
     (cell("3.0", "1e300"), COLUMNS, r"column 'v' of .* has the value \[?1e\+300\]? in row 2"),
     (cell("run,time,q,v", "run,time,q,q"), COLUMNS.replace(",v", ""), r"two columns 'q' \(number 3 and 4\)"),
@@ -282,6 +283,21 @@ def test_a_table_of_another_encoding_is_one_sentence(tmp_path, encoding):
     (tmp_path / "log.csv").write_text("observations,actions,rewards,terminals,timeouts,Größe\n1,0,1,0,1,2\n", encoding)
     with pytest.raises(UserError, match="log.csv is not in UTF-8 .*save it as UTF-8 text"):
         files.read(tmp_path / "log.csv")
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_the_next_observation_of_a_terminal_row_may_be_missing(tmp_path, kind):
+    """As pandas' `shift` leaves it."""
+    path = tmp_path / f"log.{kind}"
+    if kind == "csv":
+        write(path, "observations,next_observations,actions,rewards,terminals\n1,2,0,0,0\n2,,0,0,1\n5,6,0,0,0\n")
+    else:
+        pyarrow = pytest.importorskip("pyarrow", reason="the extra parquet is not installed")
+        from pyarrow import parquet
+
+        table = {"observations": [1.0, 2, 5], "next_observations": [2.0, None, 6], "terminals": [0, 1, 0]}
+        parquet.write_table(pyarrow.table(table | {"actions": [0, 0, 0], "rewards": [0, 0, 0]}), path)
+    np.testing.assert_array_equal(custom.load(str(path), "none").next_observations, [[2], [2], [6]])
 
 
 def test_parquet_without_its_package_is_one_sentence(tmp_path, monkeypatch):

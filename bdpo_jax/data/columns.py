@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bdpo_jax.data.dataset import RANKS
+from bdpo_jax.data.dataset import RANKS, check_precision
 from bdpo_jax.errors import UserError
 
 # Key -> other names under which it is found without being told.
@@ -30,6 +30,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "times": ("time", "timestamp", "timestamps"),
 }
 LABELS = ("episodes",)  # compared, never computed with: any type will do
+MAY_LACK = "next_observations"  # those of terminal rows, which the check of whole arrays knows
 NONE = "none"  # `terminals=none`: no row is terminal; `times=none`: a column that is called so is no time
 NONE_KEYS = ("terminals", "times")
 SHOWN = 20  # names of a file in one message
@@ -40,12 +41,15 @@ class Source(NamedTuple):
 
     Attributes:
       names: of all of them, in the file's order; a table may have two of the same name.
-      take: (names of numbers, names of labels) -> name -> array `[rows]` or `[rows, width]`, for each of the two.
+      take: (names of numbers, names of labels, names of numbers that may be missing and are NaN then) -> name -> array
+        `[rows]` or `[rows, width]`, of numbers and of labels.
       is_table: whether each is a column of single cells, so that even one makes up `[rows, 1]`.
     """
 
     names: Sequence[str]
-    take: Callable[[Sequence[str], Sequence[str]], tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]]
+    take: Callable[
+        [Sequence[str], Sequence[str], Sequence[str]], tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]
+    ]
     is_table: bool
 
 
@@ -99,7 +103,7 @@ def gather(source: Source, keys: Sequence[str], columns: str, where: str) -> dic
             raise UserError(f"{where} has two columns {name!r} (number {' and '.join(places)}); rename one of them.")
     numbers = [name for key, names in every.items() if key not in LABELS for name in names if name != NONE]
     labels = [name for key, names in every.items() if key in LABELS for name in names]
-    arrays, compared = source.take(list(dict.fromkeys(numbers)), labels)
+    arrays, compared = source.take(list(dict.fromkeys(numbers)), labels, every.get(MAY_LACK, []))
     gathered = {}
     for key, names in every.items():
         if names == [NONE]:
@@ -188,12 +192,13 @@ def _side_by_side(key: str, parts: Mapping[str, np.ndarray], where: str) -> np.n
         with np.errstate(over="ignore"):  # what overflows becomes inf, which is reported with its row
             value = part.reshape(len(part), -1).astype(np.float32)
         bad = ~np.isfinite(value).all(axis=1)
-        if bad.any():
+        if bad.any() and key != MAY_LACK:
             row = int(np.argmax(bad))
             raise UserError(
                 f"The column {name!r} of {where} has the value {part[row]} in row {row} ({bad.sum()} such rows in "
                 "all); repair or remove them."
             )
+        check_precision(f"The column {name!r} of {where}", part, value)
         numbers.append(value)
     whole = np.concatenate(numbers, axis=1)
     return whole if RANKS.get(key) == 2 else whole[:, 0] if whole.shape[1] == 1 else whole

@@ -17,6 +17,7 @@ from bdpo_jax.types import Array, Batch
 
 # Key -> rank of the array; a trailing axis of length one is accepted where a vector is expected.
 RANKS = {"observations": 2, "actions": 2, "rewards": 1, "next_observations": 2, "terminals": 1, "timeouts": 1}
+CONSTANT = 1e-6  # a column that varies by no more counts as constant
 
 
 def batch_key(key: jax.Array, phase: str, step: jax.Array | int) -> jax.Array:
@@ -157,9 +158,12 @@ def check(dataset: Dataset, where: str, clip_actions: bool = False) -> Dataset:
 def check_arrays(arrays: Mapping[str, npt.ArrayLike], where: str) -> dict[str, np.ndarray]:
     """Returns the arrays, named as in `RANKS`, as float32 of the right rank, or raises the first fault.
 
+    Next observations of terminal rows, which nothing reads, may be NaN or infinite: the row's observation takes their
+    place.
+
     Raises:
       UserError: not numbers, wrong rank, no rows, unequal lengths, observations and next observations of different
-        widths, or a value that is not finite in float32.
+        widths, a value that is not finite in float32, or what `check_precision` finds.
     """
     found = {key: _as_float32(key, value, where) for key, value in arrays.items()}
     lengths = {key: len(value) for key, value in found.items()}
@@ -171,6 +175,11 @@ def check_arrays(arrays: Mapping[str, npt.ArrayLike], where: str) -> dict[str, n
             f"observations and next_observations of {where} have different widths, "
             f"{found['observations'].shape[1]} and {found['next_observations'].shape[1]}; they must agree."
         )
+    if {"next_observations", "terminals"} <= set(found):
+        unread = (found["terminals"] != 0) & ~np.isfinite(found["next_observations"]).all(axis=1)
+        if unread.any():
+            filled = np.where(unread[:, None], found["observations"], found["next_observations"])
+            found["next_observations"] = filled
     for key, value in found.items():
         finite = np.isfinite(value) if value.ndim == 1 else np.isfinite(value).all(axis=1)
         if not finite.all():
@@ -180,7 +189,29 @@ def check_arrays(arrays: Mapping[str, npt.ArrayLike], where: str) -> dict[str, n
                 f"{key} of {where} has the value {bad} in row {row} ({np.sum(~finite)} such rows in all); "
                 "repair or remove them."
             )
+        check_precision(f"{key} of {where}", np.asarray(arrays[key]), value)
     return found
+
+
+def check_precision(what: str, values: np.ndarray, narrow: np.ndarray) -> None:
+    """Raises a `UserError` where a column varies, but not in float32.
+
+    Args:
+      what: the sentence's subject.
+      values: `[rows]` or `[rows, width]`, in their own type.
+      narrow: the same in float32.
+    """
+    if np.can_cast(values.dtype, np.float32):
+        return
+    values, narrow = values.reshape(len(values), -1), narrow.reshape(len(values), -1)
+    same = np.flatnonzero((narrow == narrow[0]).all(axis=0))
+    low, high = values[:, same].min(axis=0), values[:, same].max(axis=0)
+    for column in np.flatnonzero(high - low > CONSTANT)[:1]:
+        place = f" in column {same[column]}" if values.shape[1] > 1 else ""
+        raise UserError(
+            f"{what} goes from {low[column]} to {high[column]}{place}, which float32 cannot tell apart: subtract its "
+            "start or scale it."
+        )
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:

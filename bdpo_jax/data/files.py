@@ -112,7 +112,7 @@ def _hdf5_source(path: Path) -> Source:
     with h5py.File(path, "r") as file:
         names = sorted(_datasets(file, (file,)), key=lambda name: "/" in name)
 
-    def take(numbers: Sequence[str], labels: Sequence[str]) -> tuple[dict, dict]:
+    def take(numbers: Sequence[str], labels: Sequence[str], _: Sequence[str]) -> tuple[dict, dict]:
         with h5py.File(path, "r") as file:
             return {name: file[name][()] for name in numbers}, {name: file[name][()] for name in labels}
 
@@ -137,7 +137,7 @@ def _npz_source(path: Path) -> Source:
     if not zipfile.is_zipfile(path):
         raise ValueError("no zip archive")
 
-    def take(numbers: Sequence[str], labels: Sequence[str]) -> tuple[dict, dict]:
+    def take(numbers: Sequence[str], labels: Sequence[str], _: Sequence[str]) -> tuple[dict, dict]:
         with np.load(path, allow_pickle=False) as file:
             return {name: array(file, name) for name in numbers}, {name: array(file, name) for name in labels}
 

@@ -22,6 +22,7 @@ from bdpo_jax.text import as_text, tell, write_any_text
 from bdpo_jax.workdir import expanded
 
 SATURATED = 0.99  # |action| from which a motor counts as being at its limit
+LARGE = 1e3  # |observation|, where networks want about 1
 ALONE = 10.0  # times the steps before and after it
 NEIGHBOURS = 20  # like states
 SAMPLED = 500  # rows whose neighbours are looked for
@@ -76,6 +77,12 @@ def _suspicious(raw, found, terminals, timeouts, family):
         notes.append("there is no key timeouts: episodes are cut by counting to the step limit")
     if found["outside"]:
         notes.append(f"{found['outside']:.2%} of the rows have actions outside [-1, 1]")
+    largest = np.abs(raw["observations"]).max(axis=0)
+    if (large := np.flatnonzero(largest > LARGE)).size:
+        notes.append(
+            f"{large.size} columns of the observations are large, the first is column {large[0]} (up to "
+            f"{largest[large[0]]:.4g}): networks want about unit size"
+        )
     rows = np.concatenate([raw["observations"], raw["actions"]], axis=1)
     duplicates = size - len(np.unique(rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1])))))
     if duplicates:

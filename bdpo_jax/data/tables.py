@@ -30,7 +30,7 @@ def csv_source(path: Path) -> Source:
     if all(_is_number(name) for name in names):
         raise UserError(f"The first line of {path} holds numbers; put a line with the columns' names above it.")
 
-    def take(numbers: Sequence[str], labels: Sequence[str]) -> tuple[dict, dict]:
+    def take(numbers: Sequence[str], labels: Sequence[str], gaps: Sequence[str]) -> tuple[dict, dict]:
         places = [names.index(name) for name in numbers]
         found, texts = [array("d") for _ in numbers], [[] for _ in labels]  # type: ignore[var-annotated]
         named = [(names.index(name), text) for name, text in zip(labels, texts, strict=True)]
@@ -49,7 +49,9 @@ def csv_source(path: Path) -> Source:
                 except ValueError:  # the column has the cells before this one: words, or a fault
                     for place, column in zip(places, found, strict=True):
                         if len(column) == row:
-                            column.append(_number(cells[place], names[place], row, lines.line_num, path))
+                            missing = names[place] in gaps and not cells[place].strip()
+                            cell = "nan" if missing else cells[place]
+                            column.append(_number(cell, names[place], row, lines.line_num, path))
                 for place, text in named:
                     label = cells[place].strip()
                     if not label:
@@ -74,14 +76,16 @@ def parquet_source(path: Path) -> Source:
     except ImportError as error:
         raise UserError(f"{path} is a parquet file, which needs pyarrow: pip install '.[parquet]'.") from error
 
-    def take(numbers: Sequence[str], labels: Sequence[str]) -> tuple[dict, dict]:
+    def take(numbers: Sequence[str], labels: Sequence[str], gaps: Sequence[str]) -> tuple[dict, dict]:
         arrays, lists = {}, (pyarrow.types.is_list, pyarrow.types.is_large_list, pyarrow.types.is_fixed_size_list)
         table = pyarrow.parquet.ParquetFile(path).read(columns=list(dict.fromkeys([*numbers, *labels])))
         for name in table.column_names:
             column = table[name].combine_chunks()
-            _refuse_missing(column.is_valid(), name, path)
+            is_list = any(is_kind(column.type) for is_kind in lists)
+            if is_list or name not in gaps:
+                _refuse_missing(column.is_valid(), name, path)
             width = None
-            if any(is_kind(column.type) for is_kind in lists):
+            if is_list:
                 widths = pyarrow.compute.list_value_length(column).to_numpy()
                 width = int(widths[0]) if len(widths) else 0
                 other = np.flatnonzero(widths != width)
@@ -91,7 +95,8 @@ def parquet_source(path: Path) -> Source:
                         f"{other[0]}; every row needs as many."
                     )
                 column = column.flatten()
-                _refuse_missing(column.is_valid(), name, path, max(width, 1))
+                if name not in gaps:
+                    _refuse_missing(column.is_valid(), name, path, max(width, 1))
             arrays[name] = column.to_numpy(zero_copy_only=False)
             if width is not None:
                 arrays[name] = arrays[name].reshape(-1, width)
