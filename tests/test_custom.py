@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 
 import gymnasium
 import h5py
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from bdpo_jax import settings, tasks, training
-from bdpo_jax.data import custom, d4rl, spaces
+from bdpo_jax.data import custom, d4rl, inspect, spaces
 from bdpo_jax.envs import contract, foreign
 from bdpo_jax.errors import UserError
 from bdpo_jax.training import values
@@ -100,6 +101,23 @@ def test_shuffled_rows_do_not_scale_rewards(tmp_path):
             custom.load(path)
         with pytest.warns(UserWarning, match="as if the rows were shuffled: what reads"):
             assert custom.load(path, "none").size == 60
+        reading = custom.by_rules(custom.read(path), path)
+        assert reading.doubt in inspect.facts(reading)["suspicious"]
+
+
+def test_an_end_that_timeouts_miss_is_said(tmp_path):
+    arrays = pendulum_rows()
+    arrays["actions"] /= 2
+    arrays["next_observations"] = np.roll(arrays["observations"], -1, axis=0)
+    arrays["next_observations"][19::20] += 1
+    path = save(tmp_path / "own.npz", arrays)
+    assert not inspect.facts(custom.by_rules(custom.read(path), path))["suspicious"]
+    path = save(tmp_path / "own.npz", arrays | {"timeouts": np.zeros(60, bool)})
+    sentence = r"2 rows of .* end no episode, but the next row does not begin with their .* \(the first is row 19\)"
+    with pytest.warns(UserWarning, match=sentence + ": tell in timeouts"):
+        assert custom.load(path, "none").size == 60
+    notes = inspect.facts(custom.by_rules(custom.read(path), path))["suspicious"]
+    assert re.search(sentence, notes[0])
 
 
 def test_a_spread_below_rounding_is_none_and_a_small_one_is_said(tmp_path):

@@ -86,29 +86,37 @@ def by_rules(raw: dict, path: str, box: gymnasium.Space | None = None) -> d4rl.R
         data = Dataset(**fields, terminals=raw["terminals"].astype(np.float32), last=raw.get("timeouts"))
     else:
         data = d4rl.transitions(raw, len(raw["rewards"]) + 1, path, keep_terminals=True)
-    data, doubt = check(data, path, clip_actions=True), ""
+    data, doubt, gap = check(data, path, clip_actions=True), "", ""
     if "next_observations" in raw:
-        follows = np.append((raw["next_observations"][:-1] == raw["observations"][1:]).all(axis=1), False)
-        doubt = _shuffled(raw, follows, path)
+        follows = ends.followed(raw)
+        doubt, gap = _apart(raw, follows, path)
         raw.setdefault("timeouts", ~follows & ~raw["terminals"])
-    return d4rl.Reading(path, raw, data, *d4rl.episodes(raw, len(raw["rewards"]) + 1), doubt=doubt)
+    return d4rl.Reading(path, raw, data, *d4rl.episodes(raw, len(raw["rewards"]) + 1), doubt=doubt, gap=gap)
 
 
-def _shuffled(raw: dict, follows: np.ndarray, path: str) -> str:
-    """Says that no episodes can be told because rows are out of order; "" where they are in order.
+def _apart(raw: dict, follows: np.ndarray, path: str) -> tuple[str, str]:
+    """Returns the `doubt` and the `gap` of a reading, by the rows that end no episode and are not followed.
+
+    Where most are not, rows are out of order, and no episodes can be told. Where some are not and `timeouts` are told,
+    these miss an end there; without `timeouts` each such row is an end.
 
     Args:
       raw: of `read`.
-      follows: `[rows]`, whether the next row begins with the row's next observation.
+      follows: `[rows]`, see `ends.followed`.
       path: of the file.
     """
     inside = ~(raw["terminals"] | raw.get("timeouts", False))[:-1]
-    apart = int(np.sum(inside & ~follows[:-1]))
-    if apart <= inside.sum() / 2:
-        return ""
-    return (
-        f"{apart} of {inside.sum()} rows of {path} are not followed by a row that begins with their "
-        "next_observations, as if the rows were shuffled"
+    apart = inside & ~follows[:-1]
+    if apart.sum() > inside.sum() / 2:
+        return (
+            f"{apart.sum()} of {inside.sum()} rows of {path} are not followed by a row that begins with their "
+            "next_observations, as if the rows were shuffled"
+        ), ""
+    if not apart.any() or "timeouts" not in raw:
+        return "", ""
+    return "", (
+        f"{apart.sum()} rows of {path} end no episode, but the next row does not begin with their next_observations "
+        f"(the first is row {np.argmax(apart)})"
     )
 
 

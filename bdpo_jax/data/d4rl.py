@@ -249,6 +249,7 @@ class Reading(NamedTuple):
       returns, lengths: `[episodes]` of the complete episodes, undiscounted, and in rows.
       auto: what the reward scaling "auto" is; None: 1000 / (max - min return).
       doubt: why `returns` and the rows' order mean nothing; "" where they do.
+      gap: which ends of episodes seem to be missing; "" where none do.
     """
 
     where: str
@@ -258,6 +259,7 @@ class Reading(NamedTuple):
     lengths: np.ndarray
     auto: float | None = None
     doubt: str = ""
+    gap: str = ""
 
     def scaling(self, scaling: str | float) -> rewards.Scaling:
         """Returns what "auto", "none" or a number multiplies rewards by.
@@ -282,6 +284,8 @@ class Reading(NamedTuple):
                 "finds few of them; put the rows in order.",
                 stacklevel=2,
             )
+        if self.gap:
+            warnings.warn(f"{self.gap}: tell in timeouts where episodes end.", stacklevel=2)
         return finish(self.data, found, self.where), found
 
 

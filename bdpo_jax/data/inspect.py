@@ -65,7 +65,8 @@ def facts(reading: d4rl.Reading, family: str = "") -> dict:
         "spread": action_spread(raw),
         "scaling": scaling,
     }
-    return found | {"suspicious": _suspicious(raw, found, terminals, timeouts, family)}
+    told = [note for note in (reading.doubt, reading.gap) if note]
+    return found | {"suspicious": told + _suspicious(raw, found, terminals, timeouts, family)}
 
 
 def _suspicious(raw, found, terminals, timeouts, family):
