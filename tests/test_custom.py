@@ -210,6 +210,22 @@ def test_actions_are_mapped_in_float64_whatever_the_boxs_dtype(dtype):
     np.testing.assert_allclose(back, [[-1], [0], [1]], atol=2e-3)
 
 
+def test_float32_actions_on_the_bounds_of_their_box_are_in_it(recwarn):
+    """Float32's 100.3 lies above the bound, by 8e-8 of it, which is 3e-5 of half the box."""
+    raw = pendulum_rows() | {"actions": np.tile(np.float32([100.1, 100.3]), 30)[:, None]}
+    reading = custom.by_rules(raw, "own.npz", gymnasium.spaces.Box(100.1, 100.3, (1,), np.float64))
+    assert np.abs(reading.raw["actions"]).max() <= 1 and not recwarn.list
+
+
+def test_actions_outside_their_box_are_told_in_their_own_units():
+    raw = pendulum_rows()
+    raw["actions"][7] = 3.5
+    with pytest.warns(
+        UserWarning, match=r"1 of 57 .* outside their box \(column 0 has 3.5, its bounds are -2 and 2\); they"
+    ):
+        custom.by_rules(raw, "own.npz", gymnasium.spaces.Box(-2, 2, (1,)))
+
+
 @pytest.mark.parametrize(
     ("low", "high", "dtype", "sentence"),
     [

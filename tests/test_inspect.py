@@ -134,7 +134,7 @@ def test_the_command_prints_and_draws(tmp_path, capsys):
         inspect.main(["maze"])
     with pytest.raises(SystemExit, match="There is no file .*maze.npz"):
         inspect.main(["maze.npz"])
-    for more in (["--env", "Pendulum-v1"], ["--columns", "rewards=r"]):
+    for more in (["--env", "Pendulum-v1"], ["--columns", "rewards=r"], ["--action_bounds", "(-2, 2)"]):
         with pytest.raises(SystemExit, match="is for a file of one's own, which hopper-medium-v2 is not"):
             inspect.main(["hopper-medium-v2", *more])
     with pytest.raises(SystemExit, match="--dataset_path is for a D4RL task"):
@@ -241,4 +241,8 @@ def test_actions_are_compared_with_the_box_that_training_maps_them_by(tmp_path, 
     inspect.main([config.dataset_path, "--env", config.env])
     printed = capsys.readouterr().out
     assert "actions 1 in [-10, 10]" in printed and "the file's actions use 100% of that box" in printed
-    assert "outside the bounds" not in printed and "outside [-1, 1]" not in printed
+    assert "outside the bounds" not in printed and "outside their bounds" not in printed
+    inspect.main([config.dataset_path, "--action_bounds", "(-12.5, 12.5)"])
+    assert "actions      0.00% of the components at 0.99" in capsys.readouterr().out  # they reach 0.8 of the box
+    with pytest.raises(SystemExit, match="but the actions of config.env are"):
+        inspect.main([config.dataset_path, "--env", config.env, "--action_bounds", "(-12.5, 12.5)"])

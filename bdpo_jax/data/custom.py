@@ -86,7 +86,12 @@ def by_rules(raw: dict, path: str, box: gymnasium.Space | None = None) -> d4rl.R
         data = Dataset(**fields, terminals=raw["terminals"].astype(np.float32), last=raw.get("timeouts"))
     else:
         data = d4rl.transitions(raw, len(raw["rewards"]) + 1, path, keep_terminals=True)
-    data, doubt, gap = check(data, path, clip_actions=True), "", ""
+    bounds = None
+    if box is not None and box.shape == raw["actions"].shape[1:]:  # else of another task, which its check finds
+        own = spaces.finite_box(box)
+        bounds = own.low, own.high
+    data = check(data, path, clip_actions=True, bounds=bounds)
+    doubt = gap = ""
     if "next_observations" in raw:
         follows = ends.followed(raw)
         doubt, gap = _apart(raw, follows, path)

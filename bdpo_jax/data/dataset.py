@@ -138,20 +138,23 @@ def fingerprint(dataset: Dataset) -> str:
     return found.hexdigest()
 
 
-def check(dataset: Dataset, where: str, clip_actions: bool = False) -> Dataset:
+def check(
+    dataset: Dataset, where: str, clip_actions: bool = False, bounds: tuple[np.ndarray, np.ndarray] | None = None
+) -> Dataset:
     """Returns the dataset on the host as float32, having looked at every number in it.
 
     Args:
       dataset: what to check.
       where: the file or source that error messages name.
       clip_actions: whether actions belong in [-1, 1]: those outside are counted in one warning and clipped.
+      bounds: (low, high) `[action_dim]`, of the box that was mapped to [-1, 1]: the warning names it and its units.
 
     Raises:
       UserError: see `check_arrays`.
     """
     arrays = check_arrays(dataset.transitions, where)
     if clip_actions:
-        arrays["actions"] = _clip(arrays["actions"], where)
+        arrays["actions"] = _clip(arrays["actions"], where, bounds)
     return dataset.replace(**arrays)
 
 
@@ -236,13 +239,18 @@ def _as_float32(key: str, values: npt.ArrayLike, where: str) -> np.ndarray:
         return np.ascontiguousarray(value, dtype=np.float32)
 
 
-def _clip(actions: np.ndarray, where: str) -> np.ndarray:
+def _clip(actions: np.ndarray, where: str, bounds: tuple[np.ndarray, np.ndarray] | None) -> np.ndarray:
     outside = int(np.sum(np.any(np.abs(actions) > 1, axis=1)))
-    if outside:
-        warnings.warn(
-            f"{outside} of {len(actions)} actions of {where} lie outside [-1, 1] "
-            f"(largest magnitude {np.abs(actions).max():.6g}); they were clipped.",
-            stacklevel=3,
-        )
-        actions = np.clip(actions, -1, 1)
-    return actions
+    if not outside:
+        return actions
+    row, column = np.unravel_index(np.abs(actions).argmax(), actions.shape)
+    farthest = float(actions[row, column])
+    box, found = "[-1, 1]", f"largest magnitude {abs(farthest):.6g}"
+    if bounds is not None:
+        low, high = (float(bound[column]) for bound in bounds)
+        own = (low + high) / 2 + farthest * (high - low) / 2
+        box, found = "their box", f"column {column} has {own:.6g}, its bounds are {low:.6g} and {high:.6g}"
+    warnings.warn(
+        f"{outside} of {len(actions)} actions of {where} lie outside {box} ({found}); they were clipped.", stacklevel=3
+    )
+    return np.clip(actions, -1, 1)

@@ -1,10 +1,12 @@
 """python -m bdpo_jax.data.inspect TASK|FILE [--dataset_path FILE|FOLDER] [--columns NAMES] [--env ID] [--picture FILE]
+    [--action_bounds BOUNDS]
 
 Facts about a dataset of D4RL's or a file of one's own, as training would read it, what is suspicious in it, and a
 picture of its distributions. With an environment: whether the file fits it.
 """
 
 import argparse
+import ast
 import math
 import os
 import sys
@@ -77,7 +79,10 @@ def _suspicious(raw, found, terminals, timeouts, family):
     if "timeouts" not in raw:
         notes.append("there is no key timeouts: episodes are cut by counting to the step limit")
     if found["outside"]:
-        notes.append(f"{found['outside']:.2%} of the rows have actions outside [-1, 1]")
+        notes.append(
+            f"{found['outside']:.2%} of the rows have actions outside their bounds (of --env or --action_bounds, else "
+            "-1 and 1)"
+        )
     largest = np.abs(raw["observations"]).max(axis=0)
     if (large := np.flatnonzero(largest > LARGE)).size:
         notes.append(
@@ -195,7 +200,7 @@ def report(name: str, found: dict, reference: tuple[float, float] | None) -> str
 def _read(options: argparse.Namespace) -> tuple[Path, d4rl.Reading, str, fit.Fit | None]:
     """Returns the file's path, what is in it, the family of its task, and how it fits the environment."""
     if options.name in d4rl.TASKS:
-        for name in ("columns", "env"):
+        for name in ("columns", "env", "action_bounds"):
             if getattr(options, name):
                 raise UserError(f"--{name} is for a file of one's own, which {options.name} is not: leave it out.")
         path = d4rl.find(options.name, options.dataset_path, mirrors=Data.mirrors)
@@ -206,8 +211,9 @@ def _read(options: argparse.Namespace) -> tuple[Path, d4rl.Reading, str, fit.Fit
     if options.dataset_path:
         raise UserError(f"--dataset_path is for a D4RL task, and {options.name} is a file itself: leave it out.")
     make = custom.environment(options.env)
-    box = None if make is None else contract.trial(make, 0).action_space
+    space = None if make is None else contract.trial(make, 0).action_space
     raw = custom.read(str(path), options.columns)
+    box = custom.action_box(options.action_bounds, space, raw["actions"].shape[1])
     reading = custom.by_rules(raw, str(path), box)
     fitting = None if make is None else fit.compare(reading.raw | {"actions": raw["actions"]}, make, options.env)
     return path, reading, "", fitting
@@ -221,6 +227,9 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--columns", default="", help="of a file: KEY=COLUMN,COLUMN;KEY=COLUMN (docs/own-data.md)")
     parser.add_argument("--env", default="", help="gymnasium environment to compare a file with")
+    parser.add_argument(
+        "--action_bounds", type=ast.literal_eval, default=(), help="of a file: (LOW, HIGH), or a pair for each column"
+    )
     parser.add_argument("--picture", help="default: NAME.png in the working directory")
     options = parser.parse_args(arguments)
     write_any_text()

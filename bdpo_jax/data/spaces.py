@@ -70,6 +70,8 @@ def same_bounds(one: Box, other: Box) -> bool:
 def unit_actions(actions: np.ndarray, space: gymnasium.Space | None) -> np.ndarray:
     """Returns actions `[rows, A]` of a box, mapped to [-1, 1]; unchanged without a space.
 
+    Those that only float32's rounding of their own units puts outside lie on the edge.
+
     Raises:
       UserError: the space is no finite box of real numbers of one axis.
     """
@@ -80,7 +82,9 @@ def unit_actions(actions: np.ndarray, space: gymnasium.Space | None) -> np.ndarr
         return actions  # of another task, which the check of the task finds and names
     low, high = box.low.astype(np.float64), box.high.astype(np.float64)
     center, half = (high + low) / 2, (high - low) / 2
-    return ((actions - center) / half).astype(np.float32)
+    mapped = (actions - center) / half
+    rounding = np.finfo(np.float32).eps * np.maximum(np.abs(low), np.abs(high)) / half
+    return np.where(np.abs(mapped) <= 1 + rounding, np.clip(mapped, -1, 1), mapped).astype(np.float32)
 
 
 def own_actions(actions: np.ndarray, box: Box) -> np.ndarray:
