@@ -248,7 +248,8 @@ def test_a_flag_is_zero_or_one(tmp_path, low, high):
         ("log.hdf5", b"\x80\x04\x95\x00\x00", "a pickle"),
         ("log.npy", b"\x93NUMPY\x01\x00", "a single NumPy array"),
         ("log.gz", b"\x1f\x8b\x08\x00", "a gzip archive"),
-        ("log", b"step, reward", r"of another kind \(it begins with b'step, re'\)"),
+        ("run.log", b"step, reward", "a text file"),
+        ("log", b"\x01\x02\x03", r"of another kind \(it begins with b'.x01.x02.x03'\)"),
     ],
 )
 def test_other_kinds_of_files_are_named_for_what_they_are(tmp_path, name, content, kind):

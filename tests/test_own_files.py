@@ -3,6 +3,7 @@ environment."""
 
 import re
 import sys
+import zipfile
 
 import gymnasium
 import h5py
@@ -54,6 +55,22 @@ def test_the_delimiter_is_that_of_the_header(tmp_path, delimiter, name):
     text = "\ufeff" + LOG.replace('"cut, off"', "cut off").replace(",", delimiter) + "\n"
     raw = files.read(write(tmp_path / name, text), columns=COLUMNS)
     np.testing.assert_array_equal(raw["timeouts"], [0, 0, 1, 0, 0, 0])
+
+
+def test_a_name_may_hold_other_delimiters(tmp_path):
+    text = "pos x,y,z;vel x,y,z;act,of,two;reward;terminated;episode\n1;2;0;0;0;a\n3;4;0;0;0;a\n"
+    named = "observations=pos*,vel*;actions=act*"
+    np.testing.assert_array_equal(
+        files.read(write(tmp_path / "log.csv", text), columns=named)["observations"][1], [3, 4]
+    )
+
+
+@pytest.mark.parametrize("name", ["log.xlsx", "log.npz"])
+def test_a_workbook_is_named_as_such(tmp_path, name):
+    with zipfile.ZipFile(tmp_path / name, "w") as archive:
+        archive.writestr("[Content_Types].xml", "<Types/>")
+    with pytest.raises(UserError, match=f"{name} is a zip archive or a workbook, no HDF5, .*: save a table as CSV"):
+        files.read(tmp_path / name)
 
 
 def test_a_pattern_stands_for_columns_in_the_files_order(tmp_path):
@@ -118,6 +135,8 @@ FAULTS = [
     (cell("b,0.4", "b,0.2"), COLUMNS, r"Rows 4 and 5 of .* go back from 0.3 to 0.2 within an episode"),
     (cell("b,0.4", "b,noon"), COLUMNS, r"'noon' in row 5 .* replace it by one, or leave it out by .*times=none'"),
     (cell("b,0.4", "a,0.4"), COLUMNS, r"Episode a of .* begins again in row 5"),
+    ("# swing 7, of May\n" + LOG, COLUMNS, r"first line of .* has 2 cells, the next one 8: the first must name"),
+    ("# swing 7\na;b\n1;2\n", COLUMNS, r"first line of .* has 1 cells, the next one 2: the first must name"),
     ("1,2\n3,4\n", "", r"first line of .* holds numbers; put a line with the columns' names"),
     ("\n1,2\n", "", r"first line of .* is empty"),
     (LOG.splitlines()[0] + "\n", COLUMNS, r"log.csv is empty"),

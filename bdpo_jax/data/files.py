@@ -1,6 +1,7 @@
 """The arrays of a transition file, HDF5, npz, CSV or parquet, read whole and checked."""
 
 import os
+import re
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from bdpo_jax.workdir import expanded
 REQUIRED_KEYS = ("observations", "actions", "rewards", "terminals")
 BOOLEAN_KEYS = ("terminals", "timeouts")
 TEXT = (".csv", ".tsv", ".txt")
+PLAIN = re.compile(rb"(\xef\xbb\xbf)?[\t\r\n -~]+")  # UTF-8's mark, and what is printed
 HDF5 = (".hdf5", ".h5", ".hdf")
 
 
@@ -89,6 +91,7 @@ def _kind(path: Path) -> tuple[str, Callable[[Path], Source]]:
         return "CSV", tables.csv_source
     if begins.startswith(b"PAR1"):
         return "parquet", tables.parquet_source
+    way = "write the arrays observations, actions, rewards and terminals with numpy.savez or h5py"
     if begins.startswith(b"\x93NUMPY"):
         kind = "a single NumPy array (npy)"
     elif suffix in (".pkl", ".pickle", ".pt") or begins[:1] == b"\x80" and begins[1:2] in b"\2\3\4\5":
@@ -99,12 +102,11 @@ def _kind(path: Path) -> tuple[str, Callable[[Path], Source]]:
         return "npz", _npz_source
     elif suffix in HDF5 or not begins or h5py.is_hdf5(path):
         return "HDF5", _hdf5_source
+    elif PLAIN.fullmatch(begins):
+        kind, way = "a text file", "if it is a table, name it .csv"
     else:
         kind = f"of another kind (it begins with {begins!r})"
-    raise UserError(
-        f"{path} is {kind}, no HDF5, npz, CSV or parquet file: write the arrays observations, actions, rewards and "
-        "terminals with numpy.savez or h5py."
-    )
+    raise UserError(f"{path} is {kind}, no HDF5, npz, CSV or parquet file: {way}.")
 
 
 def _hdf5_source(path: Path) -> Source:
@@ -153,4 +155,9 @@ def _npz_source(path: Path) -> Source:
             ) from error
 
     with np.load(path, allow_pickle=False) as file:
+        if file.files and not any(name.endswith(".npy") for name in file.zip.namelist()):
+            raise UserError(
+                f"{path} is a zip archive or a workbook, no HDF5, npz, CSV or parquet file: save a table as CSV, or "
+                "unpack the archive."
+            )
         return Source(file.files, take, is_table=False)

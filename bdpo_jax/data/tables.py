@@ -15,20 +15,24 @@ WORDS = {"true": 1.0, "false": 0.0}
 
 
 def csv_source(path: Path) -> Source:
-    """The columns of a text file with a header line, in UTF-8; the delimiter is the header's most frequent of , ; tab.
+    """The columns of a text file in UTF-8 with a header line, delimited by comma, semicolon or tab (see `_dialect`).
 
     Raises:
-      UserError: no header. `take` raises one that names column, row (from 0) and line (from 1) of a row of another
-        length, a cell that is empty, and one that is neither a number nor true or false.
+      UserError: no header, or one of another length than the first row. `take` raises one that names column, row (from
+        0) and line (from 1) of a row of another length, a cell that is empty, and one that is neither a number nor true
+        or false.
     """
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        header = file.readline()
-    delimiter = max(DELIMITERS, key=header.count)
-    names = [name.strip() for name in next(csv.reader([header], delimiter=delimiter), [])]
+    delimiter, header, cells = _dialect(path)
+    names = [name.strip() for name in header]
     if not any(names):
         raise UserError(f"The first line of {path} is empty; it must name the columns.")
     if all(_is_number(name) for name in names):
         raise UserError(f"The first line of {path} holds numbers; put a line with the columns' names above it.")
+    if cells and len(cells) != len(names):
+        raise UserError(
+            f"The first line of {path} has {len(names)} cells, the next one {len(cells)}: the first must name the "
+            "columns; remove what stands above the names, or complete it."
+        )
 
     def take(numbers: Sequence[str], labels: Sequence[str], gaps: Sequence[str]) -> tuple[dict, dict]:
         places = [names.index(name) for name in numbers]
@@ -61,6 +65,19 @@ def csv_source(path: Path) -> Source:
         return arrays, {name: np.array(text) for name, text in zip(labels, texts, strict=True)}
 
     return Source(names, take, is_table=True)
+
+
+def _dialect(path: Path) -> tuple[str, list[str], list[str]]:
+    """Returns the delimiter of a text file, and the cells of its header and of its first row; [] without one.
+
+    The delimiter is one by which the two are as long, if there is one; then the one that gives the most cells.
+    """
+    found = []
+    for delimiter in DELIMITERS:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = csv.reader(file, delimiter=delimiter)
+            found.append((delimiter, next(lines, []), next(filter(None, lines), [])))
+    return max(found, key=lambda one: (len(one[1]) == len(one[2]) > 1, len(one[1]), len(one[2])))
 
 
 def parquet_source(path: Path) -> Source:
