@@ -244,5 +244,7 @@ def test_actions_are_compared_with_the_box_that_training_maps_them_by(tmp_path, 
     assert "outside the bounds" not in printed and "outside their bounds" not in printed
     inspect.main([config.dataset_path, "--action_bounds", "(-12.5, 12.5)"])
     assert "actions      0.00% of the components at 0.99" in capsys.readouterr().out  # they reach 0.8 of the box
+    with pytest.raises(SystemExit, match=r"action_bounds is '3 4'; it must be \(low, high\)"):
+        inspect.main([config.dataset_path, "--action_bounds", "3 4"])
     with pytest.raises(SystemExit, match="but the actions of config.env are"):
         inspect.main([config.dataset_path, "--env", config.env, "--action_bounds", "(-12.5, 12.5)"])

@@ -219,6 +219,14 @@ def _read(options: argparse.Namespace) -> tuple[Path, d4rl.Reading, str, fit.Fit
     return path, reading, "", fitting
 
 
+def _tuple(text: str):
+    """Returns what a flag's text stands for in Python, or the text, which whoever wants a tuple refuses by name."""
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        return text
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m bdpo_jax.data.inspect", description=__doc__.split("\n\n")[1])
     parser.add_argument("name", help="a D4RL task, or a file: HDF5, npz, CSV or parquet")
@@ -228,7 +236,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--columns", default="", help="of a file: KEY=COLUMN,COLUMN;KEY=COLUMN (docs/own-data.md)")
     parser.add_argument("--env", default="", help="gymnasium environment to compare a file with")
     parser.add_argument(
-        "--action_bounds", type=ast.literal_eval, default=(), help="of a file: (LOW, HIGH), or a pair for each column"
+        "--action_bounds", type=_tuple, default=(), help="of a file: (LOW, HIGH), or a pair for each column"
     )
     parser.add_argument("--picture", help="default: NAME.png in the working directory")
     options = parser.parse_args(arguments)
