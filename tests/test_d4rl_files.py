@@ -249,6 +249,7 @@ def test_a_flag_is_zero_or_one(tmp_path, low, high):
         ("log.npy", b"\x93NUMPY\x01\x00", "a single NumPy array"),
         ("log.gz", b"\x1f\x8b\x08\x00", "a gzip archive"),
         ("run.log", b"step, reward", "a text file"),
+        ("log.dat", "höhe, winkel".encode(), "a text file"),
         ("log", b"\x01\x02\x03", r"of another kind \(it begins with b'.x01.x02.x03'\)"),
     ],
 )

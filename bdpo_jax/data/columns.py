@@ -135,7 +135,7 @@ def missing(key: str, names: Sequence[str], where: str) -> UserError:
         "rewards": f"name it by {flag('rewards=COLUMN')}; a log without rewards needs some computed and added",
     }
     way = ways.get(key, f"name what it is made of by {flag(f'{key}=COLUMN,COLUMN')}")
-    return UserError(f"{where} lacks the key {key} (found: {listed}); {way} (docs/own-data.md).")
+    return UserError(f"{where} lacks the key {key} (found: {listed}); {way}; see docs/own-data.md.")
 
 
 def _known(source: Source, key: str, where: str) -> list[str]:

@@ -19,7 +19,7 @@ from bdpo_jax.workdir import expanded
 REQUIRED_KEYS = ("observations", "actions", "rewards", "terminals")
 BOOLEAN_KEYS = ("terminals", "timeouts")
 TEXT = (".csv", ".tsv", ".txt")
-PLAIN = re.compile(rb"(\xef\xbb\xbf)?[\t\r\n -~]+")  # UTF-8's mark, and what is printed
+PLAIN = re.compile(rb"[\t\r\n -~\x80-\xff]+")  # no control characters
 HDF5 = (".hdf5", ".h5", ".hdf")
 
 
