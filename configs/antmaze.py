@@ -5,10 +5,10 @@ python launch.py --config=configs/antmaze.py:antmaze-large-play-v0,paper   # Tab
 python launch.py --config=configs/antmaze.py:antmaze-umaze-v0,quick        # laptop-sized
 
 Quick, 64,000 updates of 128x3 networks with twenty rewards of the data in each target of Q, ten minutes of one core of
-an AMD EPYC. On stand-in data for antmaze-umaze-diverse-v0 (26% of whose episodes see a reward), success in 50 episodes
-of seeds 0 and 10, with 95% intervals: behavior model 0 and 0%, its best of ten by Q 20% [10, 32] and 16% [6, 26], BDPO
-18% [8, 30] and 10% [2, 18]. These settings are the first that were tried so, on seed 0; the other mazes have not been
-run with them.
+an AMD EPYC. On stand-in data (docs/reproduce.md) for antmaze-umaze-diverse-v0 (26% of whose episodes see a reward),
+success in 50 episodes of seeds 0 and 10, with 95% intervals: behavior model 0 and 0%, its best of ten by Q 20%
+[10, 32] and 16% [6, 26], BDPO 18% [8, 30] and 10% [2, 18]. These settings are the first that were tried so, on
+seed 0; the other mazes have not been run with them.
 
 Before, by targets of one step, on stand-in data for antmaze-umaze-v0 (85% of whose episodes reach their goal; version
 0.1): behavior model 90%, BDPO 84%, the best of ten never. The values were right along the whole maze
