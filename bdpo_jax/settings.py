@@ -4,8 +4,8 @@
     class Static:
         diffusion_steps: int = number(5, "N [T2]", least=1)
 
-A config is flat and is made from several such classes, none of which share a name. Sources are named in the text:
-[T2], [T3] the paper's tables, [rel] what the authors released with their code, [ours].
+A config is flat and is made from several such classes, none of which share a name. The text names sources by the marks
+of `SOURCES`.
 """
 
 import dataclasses
@@ -20,6 +20,10 @@ from ml_collections import ConfigDict
 
 from bdpo_jax.errors import UserError
 
+SOURCES = (
+    "[T2] to [T4] the paper's tables, (n) its equations, [rel] and [released] the code released by a method's authors, "
+    "[CORL] that library, [paper] what a method's own paper prints, [ours] our choice."
+)
 SMALLEST, LARGEST = (float(value) for value in (np.finfo(np.float32).tiny, np.finfo(np.float32).max))
 
 
@@ -207,7 +211,8 @@ def read_traced(owner: type, config, **known) -> Any:
 
 
 def describe(config, *owners) -> str:
-    """Returns a line for each setting: its name, its value and what it means."""
+    """Returns a line for each setting: its name, its value and what it means; and one that explains the sources."""
     rows = [(field.name, repr(config[field.name]), field.metadata.get("about", "")) for field in fields_of(*owners)]
     name_width, value_width = (max(len(row[i]) for row in rows) for i in (0, 1))
-    return "\n".join(f"{name:{name_width}}  {value:{min(value_width, 24)}}  {about}" for name, value, about in rows)
+    lines = [f"{name:{name_width}}  {value:{min(value_width, 24)}}  {about}" for name, value, about in rows]
+    return "\n".join([*lines, f"Sources: {SOURCES}"])

@@ -79,9 +79,8 @@ def test_compiled_programs_are_kept_for_the_next_start(tmp_path):
 def test_every_setting_can_be_listed():
     done = start("--config=configs/pointmass.py:pointmass,iql", "--settings", "--config.expectile=0.8")
     assert done.returncode == 0
-    listed, marks = done.stdout.split("\n\n")
-    lines = {line.split()[0]: line for line in listed.splitlines()}
-    assert "[rel] the authors' released code" in marks
+    lines = {line.split()[0]: line for line in done.stdout.splitlines()}
+    assert "[ours] our choice" in lines["Sources:"]
     assert "0.8" in lines["expectile"] and "tau" in lines["expectile"]
     assert {"agent", "seed", "family", "actor_widths", "train_steps"} <= lines.keys() and "eta" not in lines
 

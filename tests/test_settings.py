@@ -1,6 +1,7 @@
 """Fields with ranges, and configs made from them."""
 
 import dataclasses
+import re
 from types import SimpleNamespace
 
 import jax
@@ -9,8 +10,11 @@ import pytest
 from flax import struct
 
 from bdpo_jax import settings
+from bdpo_jax.agents import AGENTS
+from bdpo_jax.data.options import Data
 from bdpo_jax.errors import UserError
 from bdpo_jax.settings import anything, choice, frequencies, number, widths
+from bdpo_jax.training.options import Training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,8 +147,16 @@ def test_what_a_run_that_goes_on_may_change():
 
 def test_a_description_has_a_line_for_each_setting():
     config = settings.make(AGENT, rate=0.25)
-    lines = settings.describe(config, AGENT).splitlines()
+    *lines, last = settings.describe(config, AGENT).splitlines()
     names = ["hidden", "waves", "bound", "clipped", "rate", "horizon", "train_steps"]
     assert [line.split()[0] for line in lines] == names
     assert lines[0] == "hidden       (8, 8)  hidden layers"
     assert lines[4] == "rate         0.25    learning rate"
+    assert last == f"Sources: {settings.SOURCES}"
+
+
+def test_the_sources_that_settings_name_are_explained():
+    marks = {"[T2]", "[T3]", "[T4]", *re.findall(r"\[\w+\]", settings.SOURCES)}
+    for field in settings.fields_of(Training, Data, *AGENTS.values()):
+        for inside in re.findall(r"\[([^]]+)\]", field.metadata["about"]):
+            assert {f"[{one}]" for one in inside.partition(":")[0].split(", ")} <= marks, field

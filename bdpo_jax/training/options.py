@@ -41,12 +41,6 @@ class Training:
     deterministic: bool = anything(False, "on GPUs, XLA's deterministic operations: resumes are exact there, too")
 
 
-MARKS = (
-    "[T2] to [T4] are the paper's tables, (n) its equations, [rel] the authors' released code, [paper] what a method's "
-    "own paper prints, [ours] our choice. Several values of one of the algorithm's numbers: --config.sweep.NAME=(A,B)."
-)
-
-
 def owners(config) -> tuple:
     """Returns the classes and the algorithm that a config's keys belong to.
 
@@ -87,12 +81,13 @@ def check(config) -> None:
 
 
 def describe(config) -> str:
-    """Returns a line for each setting of a config, its name, value and meaning, and what marks stand for.
+    """Returns a line for each setting of a config: its name, value and meaning; then how several are swept.
 
     Raises:
       UserError: there is no such algorithm.
     """
-    return f"{settings.describe(config, *owners(config))}\n\n{MARKS}"
+    sweeps = "Several values of one of the algorithm's numbers: --config.sweep.NAME=(A,B)."
+    return f"{settings.describe(config, *owners(config))}\n{sweeps}"
 
 
 def may_change(config) -> tuple[str, ...]:
