@@ -38,9 +38,7 @@ def measure(config, observation_dim: int, action_dim: int, seeds: int, together:
 
     mesh = devices.make_mesh(seeds, config.batch_size, limit)
     batch = step.make_batch(observation_dim, action_dim, 100_000)
-    source = OnDevice(
-        Dataset(**{name: np.asarray(getattr(batch, name)) for name in Dataset.__dataclass_fields__}), mesh
-    )
+    source = OnDevice(Dataset(*map(np.asarray, jax.tree.leaves(batch))), mesh)
     keys = {str(seed): jax.random.key(seed) for seed in range(seeds)}
     states = {name: bdpo.init(config, key, observation_dim, action_dim) for name, key in keys.items()}
     megabytes = 1e-6 * devices.size_of(states["0"])
