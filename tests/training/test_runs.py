@@ -201,9 +201,10 @@ def test_a_killed_run_logs_no_scores_twice(tmp_path, updates):
     assert logged(tmp_path / "killed") == logged(tmp_path / "whole")
 
 
-def test_a_run_killed_by_the_system_goes_on(tmp_path):
+def test_a_run_killed_by_the_system_goes_on(no_pictures, tmp_path):
     """SIGKILL closes nothing; what is left is the last whole checkpoint."""
-    changes = {**SIZES, "train_steps": 90, "log_every": 1, "checkpoint_every": 3, "evaluate_every": 45}
+    changes = {**SIZES, "actor_widths": (8,), "value_widths": (8,), "train_steps": 45}
+    changes |= {"log_every": 1, "checkpoint_every": 3, "evaluate_every": 30}
     config = pointmass.get_config("pointmass,iql")
     settings.update(config, changes)
     command = [
