@@ -801,6 +801,7 @@ SFBC = [
             "dataset_size": 20_000,
             "actor_widths": (128, 64),
             "actor_frequencies": _WAVES,
+            # Distances on 2spirals, checkerboard, moons: .08, .37, .13; with plain coordinates in Q .09, .49, .07.
             "q_frequencies": _WAVES,
             "value_widths": (128, 128),
             "behavior_lr": 1e-3,
