@@ -11,14 +11,16 @@ with jax 0.10.2, on files made by D4RL's protocol, which are not D4RL's; setting
 20 episodes of the last checkpoint:
 
                              seeds     behavior model      its best of ten by Q   BDPO
-  halfcheetah-medium         10 to 12  41.4 41.0 40.9      44.7 44.6 44.8         45.0 44.9 44.6
+  halfcheetah-medium         10 to 14  41 41 41 41 41      44.7 44.6 44.8 44.7    45.0 44.9 44.6 44.8
+                                                           44.8                   45.1
   halfcheetah-medium-replay  10 to 14  18 12 17 20 15      42.6 42.5 42.2 41.8    42.5 42.7 42.4 42.1
                                                            42.3                   42.5
   hopper-medium-replay       10 to 14  9.0 8.5 9.5 10 9.1  30 32 25 26 29         31.5 43.3 38.9 28.1 38.6
   hopper-medium              10, 11    65.3 66.6           80.9 40.3              47.1 67.1
 
 Intervals of 95% over five seeds (t), behavior model, best of ten, BDPO: hopper-medium-replay 9.2 [8.5, 10.0], 28 [25,
-32], 36.1 [28.4, 43.7]; halfcheetah-medium-replay 16.4 [12.6, 20.2], 42.3 [41.9, 42.7], 42.4 [42.2, 42.7].
+32], 36.1 [28.4, 43.7]; halfcheetah-medium 41.1 [40.9, 41.3], 44.7 [44.6, 44.8], 44.9 [44.6, 45.1];
+halfcheetah-medium-replay 16.4 [12.6, 20.2], 42.3 [41.9, 42.7], 42.4 [42.2, 42.7].
 
 IQL, seed 10, 50,000 updates: 41.7 on halfcheetah-medium, 34.6 on hopper-medium-replay; there 25.2 after 33,000, which
 take the six minutes of BDPO.
