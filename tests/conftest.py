@@ -14,6 +14,7 @@ HOME.mkdir(exist_ok=True)
 os.environ["HOME"] = str(HOME)
 # What a run sets itself; here also for the tests of the core.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(HOME / ".cache" / "bdpo_jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")  # the small ones, too: they are many
 # Arrays of different ranks are combined where a program says so, never by chance.
 os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 # Compilation is most of what the tests cost. Unoptimised code takes half of it, and XLA's older way to write a fusion's
@@ -47,13 +48,11 @@ def forget_programs():
 
 @pytest.fixture(scope="module")
 def no_pictures():
-    """Other tests draw; where there are many runs it would take most of the time."""
-    from bdpo_jax import plotting  # not before the environment is set
-    from bdpo_jax.tasks import PointMass
+    """For tests of other things."""
+    import pictures  # not before the environment is set
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plotting, "curves", lambda *_: None)
-        patch.setattr(PointMass, "draw", lambda *_: None)
+        pictures.leave_out(patch)
         yield
 
 

@@ -147,11 +147,11 @@ def test_scaled_rewards_are_checked(tmp_path):
 
 
 def test_a_run_on_ones_own_file_is_scored_in_ones_own_environment(tmp_path):
-    config = config_file.get_config(save(tmp_path / "swing.npz", pendulum_rows()))
+    config = config_file.get_config(save(tmp_path / "swing.npz", pendulum_rows()) + ",gaussian")
     settings.update(config, {**TINY, "env": "Pendulum-v1"})
     results = training.run(config, tmp_path / "run")
     assert results["task"] == "swing"
-    for policy in ("policy", "behavior", "behavior_best_of"):
+    for policy in ("policy", "behavior"):
         scores = results["scores"][policy]
         assert list(scores["lengths"]) == [200, 200] and (np.array(scores["returns"]) < 0).all()
     assert results["headline"]["value"] == results["scores"]["policy"]["return"]
@@ -161,7 +161,7 @@ def test_without_an_environment_nothing_is_scored_and_the_run_says_so(tmp_path, 
     monkeypatch.setattr(values, "possible", lambda dataset, discount: values.Range(-1e-12, 0.0))  # left at once
     arrays = pendulum_rows()
     arrays["actions"] /= 2
-    config = config_file.get_config(save(tmp_path / "swing.npz", arrays))
+    config = config_file.get_config(save(tmp_path / "swing.npz", arrays) + ",gaussian")
     settings.update(config, TINY)
     results = training.run(config, tmp_path / "run")
     assert "nothing was scored" in results["summary"] and results["scores"] == {}

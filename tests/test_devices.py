@@ -23,9 +23,10 @@ from configs import pointmass
 ROOT = Path(__file__).resolve().parents[1]
 # Chunks of one length a phase, so that a process compiles few programs.
 EVERY = {**SIZES, **dict.fromkeys(("log_every", "checkpoint_every", "evaluate_every"), 6)}
-SHORT = {**BDPO, **EVERY, "value_warmup_steps": 6, "pretrain_steps": 6, "train_steps": 12}
-# Jobs that are stopped are of IQL, which compiles in no time: nothing there depends on the algorithm.
-ENDLESS = {**EVERY, "actor_widths": (8,), "value_widths": (8,), "train_steps": 99_996, "decay_steps": 12}
+SHORT = {**BDPO, **EVERY, "value_warmup_steps": 0, "pretrain_steps": 6, "train_steps": 6}
+# Jobs of two processes are of IQL, which compiles in no time: nothing there depends on the algorithm.
+IQL = {**EVERY, "actor_widths": (8,), "value_widths": (8,), "train_steps": 12, "decay_steps": 12}
+ENDLESS = {**IQL, "train_steps": 99_996}
 GROUP = {"seeds": (0, 3), "sweep.eta": (0.1, 5.0)}
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
@@ -37,13 +38,19 @@ def short(**changes):
     return config
 
 
+def iql(**changes):
+    config = pointmass.get_config("pointmass,iql")
+    settings.update(config, {**IQL, **changes})
+    return config
+
+
 def launch(workdir, count, *arguments, argument="pointmass", **changes):
-    """A process of `launch.py` with `count` virtual devices."""
+    """A process of `launch.py` with `count` virtual devices and without pictures."""
     changed = [f"--config.{key}={value}" for key, value in changes.items()]
     flags = os.environ.get("XLA_FLAGS", "") + f" --xla_force_host_platform_device_count={count}"
     command = [
         sys.executable,
-        "launch.py",
+        "tests/pictures.py",
         f"--config=configs/pointmass.py:{argument}",
         f"--workdir={workdir}",
         *changed,
@@ -51,7 +58,7 @@ def launch(workdir, count, *arguments, argument="pointmass", **changes):
     return subprocess.Popen(
         [*command, *arguments],
         cwd=ROOT,
-        env={**os.environ, "XLA_FLAGS": flags},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": flags},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -59,11 +66,11 @@ def launch(workdir, count, *arguments, argument="pointmass", **changes):
 
 
 def pair(workdir, count, **changes):
-    """Two processes of one job, `count` devices each."""
+    """Two processes of one job of IQL, `count` devices each."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         job = (f"--coordinator=127.0.0.1:{free.getsockname()[1]}", "--processes=2")
-    return [launch(workdir, count, *job, f"--process={i}", **changes) for i in range(2)]
+    return [launch(workdir, count, *job, f"--process={i}", argument="pointmass,iql", **changes) for i in range(2)]
 
 
 def finish(process, code=0):
@@ -123,26 +130,27 @@ def test_a_group_over_eight_devices_gives_the_same_runs(group, tmp_path):
     assert "for each of 4 runs; on 8 times cpu" in out
     for name, config in sweep.expand(short(**GROUP)).items():
         assert_close(tmp_path / "run" / name, config, group / name, config)
-    results = training.run(short(**GROUP, train_steps=18), tmp_path / "run")
-    assert [one["step"] for one in results["runs"].values()] == [24] * 4
+    results = training.run(short(**GROUP, train_steps=12), tmp_path / "run")
+    assert [one["step"] for one in results["runs"].values()] == [18] * 4
 
 
-def test_two_processes_give_the_same_runs(group, tmp_path):
+def test_two_processes_give_the_same_runs(tmp_path):
     """Two runs of two devices each, evaluated by a process each."""
-    (out, _), (other, _) = (finish(process) for process in pair(tmp_path / "run", 2, **SHORT, seeds="(0,3)"))
+    config = iql(seeds=(0, 3))
+    training.run(config, tmp_path / "one")
+    (out, _), (other, _) = (finish(process) for process in pair(tmp_path / "two", 2, **IQL, seeds="(0,3)"))
     assert "seed3: return" in out and "return" not in other, "one process reports"
-    found = json.loads((tmp_path / "run" / "results.json").read_text())["runs"]
-    expected = json.loads((group / "results.json").read_text())["runs"]
-    for name, config in sweep.expand(short(seeds=(0, 3))).items():
-        assert_close(tmp_path / "run" / name, config, group / f"{name}-eta0.1", config)
-        both = (one["scores"]["policy"]["returns"] for one in (found[name], expected[f"{name}-eta0.1"]))
+    expected, found = (json.loads((tmp_path / name / "results.json").read_text())["runs"] for name in ("one", "two"))
+    for name, one in sweep.expand(config).items():
+        assert_close(tmp_path / "two" / name, one, tmp_path / "one" / name, one)
+        both = (runs[name]["scores"]["policy"]["returns"] for runs in (found, expected))
         np.testing.assert_allclose(*both, atol=1e-3)  # the states are equal to rounding
 
 
 def test_a_stopped_job_saves_and_goes_on(tmp_path):
     """The signal to one process stops both, and a single process may go on; with the data on both hosts."""
     workdir = tmp_path / "run"
-    processes = pair(workdir, 1, argument="pointmass,iql", **ENDLESS, dataset_memory="host")
+    processes = pair(workdir, 1, **ENDLESS, dataset_memory="host")
     wait_for_checkpoint(workdir, processes)
     processes[1].send_signal(signal.SIGTERM)
     for process in processes:
@@ -152,7 +160,7 @@ def test_a_stopped_job_saves_and_goes_on(tmp_path):
 
 def test_a_job_goes_on_after_one_of_its_processes_died(tmp_path):
     workdir = tmp_path / "run"
-    processes = pair(workdir, 1, argument="pointmass,iql", **ENDLESS)
+    processes = pair(workdir, 1, **ENDLESS)
     wait_for_checkpoint(workdir, processes)
     processes[1].kill()
     processes[0].communicate(timeout=120)
@@ -163,15 +171,13 @@ def test_a_job_goes_on_after_one_of_its_processes_died(tmp_path):
 def assert_goes_on(workdir):
     with open(workdir / "progress.csv") as file:
         done = max(int(row["step"]) for row in csv.DictReader(file))
-    config = pointmass.get_config("pointmass,iql")
-    settings.update(config, {**ENDLESS, "train_steps": done + 6})
-    assert training.run(config, workdir)["step"] == done + 6
+    assert training.run(iql(train_steps=done + 6), workdir)["step"] == done + 6
 
 
 def test_a_mistake_ends_both_processes(tmp_path):
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "file").write_text("")
-    for process in pair(tmp_path / "foreign", 1, **SHORT):
+    for process in pair(tmp_path / "foreign", 1, **IQL):
         _, err = finish(process, 1)
         assert "holds files (file) but no run" in err
 

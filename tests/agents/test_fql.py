@@ -150,10 +150,10 @@ def test_the_target_is_of_the_policy_itself_and_of_q_s_average():
 
 
 def test_two_states_are_recovered_and_every_loss_is_of_the_state_before():
-    sizes = {"actor_widths": (16,), "value_widths": (32, 32), "flow_steps": 2}
-    config = settings.make(fql, **sizes, value_lr=0.005, ema_rate=0.05, discount=0.5)
+    sizes = {"actor_widths": (16,), "value_widths": (32,), "flow_steps": 2}
+    config = settings.make(fql, **sizes, value_lr=0.01, ema_rate=0.05, discount=0.5)
     state = fql.init(config, jax.random.key(0), 2, 2)
-    np.testing.assert_allclose(two_state_values(fql, state, 1_500), TWO_STATE_VALUES, atol=0.03)
+    np.testing.assert_allclose(two_state_values(fql, state, 800), TWO_STATE_VALUES, atol=0.03)
 
     batch, key = make_batch(size=8, observation_dim=2), jax.random.key(5)
     moved, metrics = jax.jit(fql.update)(state, batch, key)

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from runs import bdpo_config, toy_config
+from runs import toy_config
 
 from bdpo_jax import tasks
 from bdpo_jax.agents import AGENTS
@@ -21,18 +21,13 @@ def both(config):
     return engines, trainer._schedule(next(iter(configs.values()))), list(configs)
 
 
-@pytest.mark.parametrize(
-    ("config", "memory"),
-    [
-        (toy_config(**{"seeds": (0, 3), "sweep.rate": (0.1, 0.5)}), "device"),
-        (toy_config(**{"seeds": (0, 3), "sweep.rate": (0.1, 0.5)}), "host"),
-        (bdpo_config(**{"seeds": (0, 3), "sweep.eta": (0.1, 5.0), "train_steps": 12}), "device"),
-    ],
-    ids=["toy", "toy-host", "bdpo"],
-)
-def test_one_vmapped_program_gives_each_runs_numbers(config, memory):
-    """To rounding: a batched product sums in another order, and a few updates do not amplify that much."""
-    config.dataset_memory = memory
+@pytest.mark.parametrize("memory", ["device", "host"])
+def test_one_vmapped_program_gives_each_runs_numbers(memory):
+    """To rounding: a batched product sums in another order, and a few updates do not amplify that much.
+
+    Of BDPO it is shown over several devices.
+    """
+    config = toy_config(**{"seeds": (0, 3), "sweep.rate": (0.1, 0.5), "dataset_memory": memory})
     (separate, stacked), schedule, names = both(config)
     done = 0
     while done < schedule.total:
@@ -43,7 +38,7 @@ def test_one_vmapped_program_gives_each_runs_numbers(config, memory):
         assert list(expected) == list(found) == names
         for name in names:
             assert expected[name].keys() == found[name].keys()
-            for metric in expected[name].keys() & {"loss", "behavior_loss", "q_loss", "v_loss", "slow_loss"}:
+            for metric in expected[name].keys() & {"loss", "copy_loss", "slow_loss"}:
                 np.testing.assert_allclose(found[name][metric], expected[name][metric], rtol=2e-3, atol=1e-5)
     for name in names:
         leaves = zip(*(jax.tree.leaves(each.state(name)) for each in (stacked, separate)), strict=True)

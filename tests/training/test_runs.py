@@ -149,10 +149,9 @@ def test_a_stopped_run_goes_on_bit_for_bit(whole, tmp_path, updates):
     assert logged(tmp_path) == logged(whole[0])
 
 
-@pytest.mark.usefixtures("no_pictures")
-def test_data_on_the_host_give_the_same_run(whole, tmp_path, capsys, monkeypatch):
+def test_data_on_the_host_give_the_same_run(toy_whole, tmp_path, capsys, monkeypatch):
     """Also where it is stopped and goes on, and "auto" is the host where the device's memory is small."""
-    config = bdpo_config(dataset_memory="host")
+    config = toy_config(dataset_memory="host")
     with pytest.raises(Stopped):
         training.run(config, tmp_path, stop_at(21))
     said = capsys.readouterr().out
@@ -164,12 +163,12 @@ def test_data_on_the_host_give_the_same_run(whole, tmp_path, capsys, monkeypatch
         (2 * devices.size_of(data) - 1, sources.OnHost),
     ):
         monkeypatch.setattr(devices, "memory", lambda memory=memory: memory)
-        source = sources.make(bdpo_config(), data, None)
+        source = sources.make(toy_config(), data, None)
         source.close()
         assert isinstance(source, kind)
-    training.run(bdpo_config(), tmp_path)  # with the last of these memories
-    assert_same(final_state(whole[0], bdpo_config()), final_state(tmp_path, config))
-    assert logged(tmp_path) == logged(whole[0])
+    training.run(toy_config(), tmp_path)  # with the last of these memories
+    assert_same(final_state(toy_whole[0], config), final_state(tmp_path, config))
+    assert logged(tmp_path) == logged(toy_whole[0])
 
 
 def test_an_interrupted_run_goes_on(toy_whole, tmp_path):
