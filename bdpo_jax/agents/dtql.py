@@ -149,7 +149,9 @@ def actor_loss(params: Any, state: State, batch: Batch, key: jax.Array) -> tuple
     actions, _ = found.sample(jax.random.normal(draw_key, (len(observations), static.action_dim)))
     trust = behavior_loss(state.behavior.params, static, observations, actions, trust_key).mean()
     values = ensembles.apply_frozen(static.q_network, state.q.params, observations, actions).min(axis=0).mean()
-    log_prob = found.before.log_prob(jnp.arctanh(batch.actions / (found.bound + INSIDE))).mean()
+    share = found.bound / (found.bound + INSIDE)  # which data may exceed: a 2D set's tails leave its box
+    data = jnp.clip(batch.actions / (found.bound + INSIDE), -share, share)
+    log_prob = found.before.log_prob(jnp.arctanh(data)).mean()
     loss = hyper.alpha * trust - values - hyper.likelihood_weight * log_prob
     return loss, {"trust_loss": trust, "actor_q": values}
 

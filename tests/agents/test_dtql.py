@@ -46,6 +46,22 @@ def test_the_policy_s_loss_by_hand(monkeypatch, alpha, slope, weight):
     np.testing.assert_allclose(found, [expected, -weight * (z**2 - 1).sum(axis=1).mean()], rtol=1e-4, atol=1e-4)
 
 
+def test_data_beyond_the_box_count_as_on_its_border():
+    """Tails of the 2D sets lie there; unsquashed as they are, they would make the loss NaN, even with weight 0."""
+    for weight in (0.0, 0.5):
+        state = start(likelihood_weight=weight)
+
+        def of(action, state=state):
+            batch = make_batch(size=4).replace(actions=jnp.full((4, 2), action))
+            return jax.value_and_grad(lambda p: dtql.actor_loss(p, state, batch, jax.random.key(0))[0])(
+                state.actor.params
+            )
+
+        (loss, gradients), (expected, _) = of(1.5), of(1.0)
+        np.testing.assert_allclose(loss, expected, rtol=1e-4)  # 500 roundings: the slope of the inverse tanh there
+        assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(gradients))
+
+
 def test_the_trust_region_at_the_data_is_the_behavior_s_loss(monkeypatch):
     """Where the policy gives the data's actions, with the same noise."""
     state, batch, key = start(), make_batch(size=16), jax.random.key(4)
