@@ -42,6 +42,7 @@ class Phase:
         stopped run goes on: it may read of the state only what the phase leaves as it is.
       gather: makes a batch's `extra` of the dataset and what was prepared; without it, these are its rows of the
         latter. Windows of following rows, for example, would take the memory of many datasets if they were prepared.
+      check_data: raises a `UserError` where the dataset, on the host, cannot train this phase.
       watch: policies scored every `evaluate_every` updates.
       score: policies scored when the phase ends.
     """
@@ -55,6 +56,7 @@ class Phase:
     settle: Callable[[State], State] | None = None
     prepare: Prepare | None = None
     gather: Gather | None = None
+    check_data: Callable[[Any], None] | None = dataclasses.field(default=None, compare=False)
     watch: tuple[str, ...] = dataclasses.field(default=(), compare=False)
     score: tuple[str, ...] = dataclasses.field(default=(), compare=False)
 

@@ -18,7 +18,8 @@ cut has no loss of noise; theirs never begin so late.
 
 Differs: a policy here sees one observation, so a plan is given the current state and not the paper's 20 last ones. f is
 learned from the first pair of each window, theirs from all; the data's pairs have the same weight but at the ends of
-episodes. Actions are not replaced by ranks. Averages move in every update.
+episodes. Actions are not replaced by ranks. Averages move in every update. With `return_scale=0` y is in units of the
+data's largest magnitude and, where no return is positive, 1 more, so that the best is near 1 there, too.
 """
 
 import dataclasses
@@ -72,7 +73,7 @@ class Hyper(struct.PyTreeNode):
 
     guidance: jax.Array = number(1.2, "w of (C) [rel]; per task between 1.2 and 1.8 [paper]", least=0)
     target_return: jax.Array = number(0.9, "y that plans are given, per return_scale [rel]")
-    return_scale: jax.Array = number(400.0, "unit of y, in rewards [rel]; 0: the data's largest magnitude", least=0)
+    return_scale: jax.Array = number(400.0, "unit of y, in rewards [rel]; 0: made from the data", least=0)
     termination_penalty: jax.Array = number(100.0, "taken from a terminal step's reward [rel]", least=0)
     condition_dropout: jax.Array = number(0.25, "share of rows without y in training [paper]", least=0, most=1)
     plan_temperature: jax.Array = number(0.5, "deviation of a plan's noises, of training's [rel]", least=0)
@@ -113,8 +114,18 @@ def check(config: Any) -> None:
 
 def phases(config: Any) -> tuple[Phase, ...]:
     """Returns the only phase."""
-    found = {"prepare": prepare, "gather": windows_of(config.horizon)}
-    return (Phase("train", config.train_steps, update, watch=("policy",), score=("policy", "behavior"), **found),)
+    return (
+        Phase(
+            "train",
+            config.train_steps,
+            update,
+            prepare=prepare,
+            gather=windows_of(config.horizon),
+            check_data=check_data_of(config.horizon),
+            watch=("policy",),
+            score=("policy", "behavior"),
+        ),
+    )
 
 
 def init(config: Any, key: jax.Array, observation_dim: int, action_dim: int) -> State:
@@ -149,6 +160,27 @@ def ranked(quantiles: jax.Array, observations: Array) -> jax.Array:
     return of_each(observations, quantiles, jnp.linspace(-1, 1, len(quantiles)))
 
 
+def rows_left(dataset: Any) -> jax.Array:
+    """Returns how many rows of its episode follow each row, `[size]`, integers."""
+    rows = jnp.arange(dataset.size)
+    return jax.lax.cummin(jnp.where(followed(dataset), dataset.size, rows), reverse=True) - rows
+
+
+def check_data_of(horizon: int):
+    """Returns the `Phase.check_data` of windows of H states."""
+
+    def check_data(dataset: Any) -> None:
+        longest = int(rows_left(dataset).max()) + 2  # with its own state and the one after the last row
+        if longest < horizon and not dataset.terminals.any():
+            raise UserError(
+                f"decision_diffuser plans {horizon} states, but the longest episode of the data has {longest} and none "
+                f"ends in a terminal, so that there is nothing to learn from: set config.horizon to at most {longest}, "
+                "or put the rows in order."
+            )
+
+    return check_data
+
+
 def prepare(state: State, dataset: Any, key: jax.Array) -> dict[str, jax.Array]:
     """Returns what windows are gathered from.
 
@@ -159,14 +191,13 @@ def prepare(state: State, dataset: Any, key: jax.Array) -> dict[str, jax.Array]:
     quantiles = jnp.quantile(dataset.observations, jnp.linspace(0, 1, QUANTILES), axis=0)
     penalised = dataset.replace(rewards=dataset.rewards - hyper.termination_penalty * dataset.terminals)
     found = returns(penalised, hyper.discount)
-    rows = jnp.arange(len(found))
-    last = jax.lax.cummin(jnp.where(followed(dataset), len(found), rows), reverse=True)
+    largest = jnp.maximum(jnp.abs(found).max(), jnp.finfo(found.dtype).tiny)
     return {
         "observations": ranked(quantiles, dataset.observations),
         "next_observations": ranked(quantiles, dataset.next_observations),
         "padding": ranked(quantiles, jnp.zeros(dataset.observations.shape[1:])),
-        "left": (last - rows).astype(jnp.float32),
-        "returns": found / jnp.where(hyper.return_scale > 0, hyper.return_scale, jnp.abs(found).max()),
+        "left": rows_left(dataset).astype(jnp.float32),
+        "returns": jnp.where(hyper.return_scale > 0, found / hyper.return_scale, found / largest + (found.max() <= 0)),
         "quantiles": quantiles,
     }
 

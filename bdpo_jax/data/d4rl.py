@@ -280,8 +280,8 @@ class Reading(NamedTuple):
         found = self.scaling(scaling)
         if self.doubt:
             warnings.warn(
-                f"{self.doubt}: what reads the data's own next actions or returns (value_steps, n_step, ReBRAC, SfBC) "
-                "finds few of them; put the rows in order.",
+                f"{self.doubt}: what reads the data's own next actions, returns or windows (value_steps, n_step, "
+                "nu='data', ReBRAC, SfBC, the Decision Diffuser) finds few of them; put the rows in order.",
                 stacklevel=2,
             )
         if self.gap:

@@ -65,6 +65,9 @@ def run(config, workdir: str | Path, observer: Observer = lambda *_: None) -> di
             jax.config.update("jax_compilation_cache_dir", str(expanded(config.compilation_cache)))
     devices.require()
     task = tasks.make(next(iter(configs.values())))
+    for phase in schedule.phases:
+        if phase.check_data:
+            phase.check_data(task.dataset)
     with StopSignals() as signals, contextlib.ExitStack() as stack:
         held: list[Workdir] = []
         devices.shared(lambda: held.append(stack.enter_context(_directory(path, config))))

@@ -69,6 +69,28 @@ def test_returns_are_discounted_penalised_and_scaled(prepared):
     np.testing.assert_allclose(found, np.array([-2, -6, -16, 8.5, 1]) / 16)
 
 
+@pytest.mark.parametrize(("rewards", "expected"), [(-2.0, [-3.5, -3, -2, -3, -2]), (0.0, [0, 0, 0, 0, 0])])
+def test_the_best_return_is_1_where_none_is_positive(rewards, expected):
+    """In units of the largest magnitude, 3.5; so that a target of .9 asks for what the data have."""
+    state = start(discount=0.5, return_scale=0.0, termination_penalty=0.0)
+    data = trajectories()
+    data = data.replace(rewards=jnp.full_like(data.rewards, rewards))
+    found = jax.jit(decision_diffuser.prepare)(state, data, jax.random.key(0))["returns"]
+    np.testing.assert_allclose(found, 1 + np.array(expected) / 3.5, rtol=1e-6)
+
+
+def test_data_without_a_whole_window_are_a_mistake():
+    """Two episodes of at most three rows, so four states; where none ends in a terminal, no window of five is whole."""
+    data = trajectories()
+    cut = data.replace(terminals=jnp.zeros(5), next_observations=data.next_observations.at[2].set(9.0))
+    for horizon in (4, 5):
+        decision_diffuser.check_data_of(horizon)(data)  # a terminal ends the first: what is beyond it is known
+    decision_diffuser.check_data_of(4)(cut)
+    (phase,) = decision_diffuser.phases(settings.make(Training, Data, decision_diffuser, **TINY | {"horizon": 5}))
+    with pytest.raises(UserError, match="plans 5 states, but the longest episode of the data has 4 and none ends in"):
+        phase.check_data(cut)
+
+
 def test_guidance_extrapolates_from_the_noise_without_a_return():
     network = SimpleNamespace(apply=lambda p, x, n, y, known: 2 * x + 3 * (y * known)[..., None, None])
     state = start(target_return=0.5)
