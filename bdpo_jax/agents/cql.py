@@ -35,6 +35,7 @@ from bdpo_jax.settings import number, read, read_traced, widths
 from bdpo_jax.types import Batch
 
 LARGEST_WEIGHT = 1e6  # of a learned w
+LOG_STD_RANGE = (-20.0, 2.0)  # [rel]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Static:
 
     @property
     def policy_network(self) -> Any:
-        return SquashedPolicy(self.actor_widths, self.action_dim, self.action_bound)
+        return SquashedPolicy(self.actor_widths, self.action_dim, self.action_bound, LOG_STD_RANGE)
 
     @property
     def q_network(self) -> Any:
@@ -218,8 +219,10 @@ def _update(state: State, batch: Batch, key: jax.Array, cloning: bool) -> tuple[
     gradient = jax.value_and_grad(actor_loss, has_aux=True)
     (loss, log_prob), gradients = gradient(state.actor.params, state, batch, actor_key, cloning)
     entropy = -log_prob.mean()
-    # The target entropy is -A; the gradient of -log alpha (log pi - A) in log alpha.
-    slope = {"log": (entropy + state.static.action_dim).astype(state.temperature.params["log"].dtype)}
+    # The target entropy is -A of actions in half-widths of their box; the gradient of -log alpha (log pi - A) in log
+    # alpha.
+    excess = entropy + state.static.action_dim * (1 - np.log(state.static.action_bound))
+    slope = {"log": excess.astype(state.temperature.params["log"].dtype)}
     moved = state.replace(
         actor=common.apply_gradients(state.actor, gradients, jnp.inf, hyper.actor_lr),
         temperature=common.apply_gradients(state.temperature, slope, jnp.inf, hyper.actor_lr),

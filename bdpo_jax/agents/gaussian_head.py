@@ -64,17 +64,19 @@ class SquashedPolicy(nn.Module):
       widths: of the hidden layers, ReLU.
       action_dim: width of the actions.
       bound: half-width of the action box.
+      log_std_range: limits of the log deviations.
     """
 
     widths: Sequence[int]
     action_dim: int
     bound: float = 1.0
+    log_std_range: tuple[float, float] = LOG_STD_RANGE
 
     @nn.compact
     def __call__(self, observations: jax.Array) -> SquashedGaussian:
         """Returns the distribution of `[..., A]` for observations `[..., S]`."""
         mean, log_std = jnp.split(MLP(self.widths, 2 * self.action_dim, name="body")(observations), 2, axis=-1)
-        return SquashedGaussian(Gaussian(mean, jnp.clip(log_std, *LOG_STD_RANGE)), self.bound)
+        return SquashedGaussian(Gaussian(mean, jnp.clip(log_std, *self.log_std_range)), self.bound)
 
 
 class GaussianPolicy(nn.Module):

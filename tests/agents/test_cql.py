@@ -96,6 +96,26 @@ def test_without_the_penalty_q_is_that_of_the_policy_on_two_states():
     np.testing.assert_allclose(metrics["entropy"][-500:].mean(), -1, atol=0.15)
 
 
+@pytest.mark.parametrize("bound", [1.0, 4.5])
+def test_the_temperature_rests_at_an_entropy_of_minus_a_in_half_widths_of_the_box(monkeypatch, bound):
+    state = cql.init(
+        settings.make(cql, actor_widths=(8,), value_widths=(8,), action_bound=bound), jax.random.key(0), 3, 2
+    )
+    batch, target = make_batch(size=8), -2 * (1 - np.log(bound))
+    for above, direction in ((0.1, -1), (0.0, 0), (-0.1, 1)):
+        found = jnp.full(8, -(target + above), jnp.float32)
+        monkeypatch.setattr(cql, "actor_loss", lambda *_, found=found: (jnp.zeros(()), found))
+        moved, _ = cql.update(state, batch, jax.random.key(0))
+        assert np.sign(np.round(moved.temperature.params["log"], 6)) == direction
+
+
+def test_a_policy_may_be_as_narrow_as_the_authors():
+    state = cql.init(settings.make(cql, actor_widths=(8,)), jax.random.key(0), 3, 1)
+    params = jax.tree.map(jnp.zeros_like, state.actor.params)
+    params["params"]["body"]["output"]["bias"] = jnp.array([0.0, -30.0])
+    np.testing.assert_array_equal(cql.policy(state, params, jnp.zeros((1, 3))).before.log_std, -20)
+
+
 def test_a_learned_weight_rises_while_the_gap_is_above_the_threshold():
     for threshold, direction in ((1e3, -1), (0.0, 1)):
         config = settings.make(cql, actor_widths=(8,), value_widths=(8,), lagrange_threshold=threshold)
