@@ -32,6 +32,11 @@ def kernel_init(key: jax.Array, shape: tuple[int, int], dtype=jnp.float32) -> ja
     return math.sqrt(2) * (basis if shape[0] == short else basis.T)
 
 
+def _uniform(limit: float) -> Callable[..., jax.Array]:
+    """Returns an initializer, uniform between minus `limit` and `limit`."""
+    return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -limit, limit)
+
+
 def mish(x: jax.Array) -> jax.Array:
     """Returns `x tanh(softplus(x))`.
 
@@ -190,6 +195,7 @@ class MLP(nn.Module):
       layer_norm: whether hidden layers are normalised before their activation.
       norm_last: whether, where they are normalised, that is after it.
       frequencies: of the second input, the actions; see `with_waves`.
+      output_range: the output layer starts uniform between minus this and this; 0: as the others.
     """
 
     widths: Sequence[int]
@@ -198,6 +204,7 @@ class MLP(nn.Module):
     layer_norm: bool = False
     norm_last: bool = False
     frequencies: Sequence[float] = ()
+    output_range: float = 0.0
 
     @nn.compact
     def __call__(self, *inputs: jax.Array) -> jax.Array:
@@ -211,6 +218,9 @@ class MLP(nn.Module):
             x = self.activation(x) if self.norm_last else x
             x = nn.LayerNorm(name=f"norm_{i}")(x) if self.layer_norm else x
             x = x if self.norm_last else self.activation(x)
+        if self.output_range:
+            small = _uniform(self.output_range)
+            return nn.Dense(self.outputs, kernel_init=small, bias_init=small, name="output")(x)
         return nn.Dense(self.outputs, kernel_init=kernel_init, name="output")(x)
 
 

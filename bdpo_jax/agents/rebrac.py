@@ -8,7 +8,8 @@ TD3's noise and delay: policy and averages move in every second update. `a'_data
 that of the next row where the next row begins at s'. The last row of an episode that was cut has none, and no penalty
 (the authors' data has one there). The policy acts without noise, from the last checkpoint.
 
-Differs from the authors' code: the policy's average moves towards the new parameters, not those before the step.
+Differs from the authors' code: the policy's average moves towards the new parameters, not those before the step; hidden
+layers start orthogonal and without biases, theirs uniform with biases of .1.
 """
 
 import dataclasses
@@ -18,7 +19,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from flax import linen as nn
 from flax import struct
 
 from bdpo_jax import ensembles, networks
@@ -43,11 +43,11 @@ class Static:
 
     @property
     def policy_network(self) -> Any:
-        return networks.MLP(self.actor_widths, self.action_dim)
+        return networks.MLP(self.actor_widths, self.action_dim, output_range=1e-3)  # [rel]: it starts near 0
 
     @property
     def q_network(self) -> Any:
-        return networks.MLP(self.value_widths, 1, nn.relu, layer_norm=True, norm_last=True)
+        return networks.MLP(self.value_widths, 1, layer_norm=True, norm_last=True, output_range=3e-3)  # [rel]
 
 
 class Hyper(struct.PyTreeNode):

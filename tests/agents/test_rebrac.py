@@ -42,6 +42,14 @@ def exact_state(action, **changes):
     )
 
 
+def test_the_policy_and_q_start_near_0():
+    """Their last layers are within .001 and .003."""
+    state = rebrac.init(settings.make(rebrac), jax.random.key(0), 3, 2)
+    batch = make_batch(size=64)
+    assert 0 < jnp.abs(rebrac.act(state, batch.observations, jax.random.key(0))).max() < 0.05
+    assert 0 < jnp.abs(rebrac.q_values(state, batch.observations, batch.actions)).max() < 0.2
+
+
 def test_the_next_action_is_that_of_the_row_that_begins_at_the_next_observation():
     # Two steps and a time-out, then two steps and a terminal, whose next observation is of nobody.
     observations = np.array([0, 1, 2, 10, 11, 12.0])[:, None]
