@@ -13,7 +13,8 @@ eta is fixed.
 
 The critics, then the actor with the critics' new averages, then eta [ours]. The critics' loss is the mean over members
 [ours]: Adam does not see the factor, the clip of the gradient does. Policies act by the parameters, not the average.
-The time network is this package's (64 wide); the authors' has widths 16, 32, 32.
+The last checkpoint is scored; the paper's scores are means of the last five evaluations. The time network is this
+package's (64 wide); the authors' has widths 16, 32, 32.
 """
 
 import dataclasses
