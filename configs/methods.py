@@ -188,7 +188,7 @@ def _without(rows, names):
 # file, hopper-medium-replay, seeds 10 and 11 and for three minutes: Gaussian 31, 59, deterministic 55, 34, BDPO 42, 53.
 _ABLATION = [
     *_without(BDPO, ("actor_frequencies", "diffusion_steps", "clip_denoised", "draw", "path_share", "path_lambda")),
-    (r"d4rl/(halfcheetah|hopper|walker2d).*,quick", {"eta": 1.0}),
+    (r"(d4rl/(halfcheetah|hopper|walker2d)|minari|ogbench|file).*,quick", {"eta": 1.0}),
     (r"d4rl/antmaze.*,quick", {"eta": 5.0}),
 ]
 
@@ -768,7 +768,7 @@ QGPO = [
 SFBC = [
     (r"d4rl/.*", {"batch_size": 4096, "reward_scaling": "none"}),  # [rel]
     (r"d4rl/(halfcheetah|hopper|walker2d).*", {"averages": 4}),  # [rel]
-    (r"d4rl/antmaze.*", {"iterations": 4}),  # [quoted]
+    (r"d4rl/antmaze.*", {"iterations": 4, "train_steps": 49_000}),  # [quoted], [rel]
     (r"d4rl/antmaze-(medium|large).*", {"iterations": 5}),  # [quoted]
     (r"d4rl/antmaze-large.*", {"value_widths": (512, 256, 256)}),  # [rel]
     (r"ogbench/.*", {"iterations": 4, "discount": 0.995}),  # [ours]
@@ -793,6 +793,7 @@ SFBC = [
             "selection_inverse_temperature": 0.327 / 0.06,
             "iterations": 1,  # every row is an episode
             "action_bound": 4.5,  # B.2
+            "pretrain_steps": 100_000,
         },
     ),
     (

@@ -9,7 +9,8 @@ The data's own trajectories are planned along, (C), with the values of the itera
 has returns alone. Each Q_i starts anew and is regressed on returns of mean 0 and deviation 1, in which units both
 softmaxes are. R_{n+1} is that of the next row where it begins at s_{n+1}; the last row of an episode that was cut has
 V_{n+1} alone, in the first iteration nothing. The policy draws candidates of the behavior model and takes one by
-softmax(alpha Q), or the mean of several such. The last checkpoint is scored. The letters are ours.
+softmax(alpha Q), or the mean of several, drawn so one after another without replacement. The last checkpoint is
+scored. The letters are ours.
 
 Differs from the authors' code: there R_n is max(r_n + gamma (1 - d_n) R_{n+1}, V_n), with V of the row's own state,
 which values an action by what another would bring; (C) is the planning of the paper's idea, whose printed form could
@@ -45,7 +46,7 @@ class Static(ScoreModel):
     q_frequencies: tuple[float, ...] = frequencies("each Q")
     iterations: int = number(2, "how many Q are learned, each planned with the one before; per task [paper]", least=1)
     greedy_candidates: int = number(32, "actions drawn when acting [rel]", least=1)
-    averages: int = number(1, "chosen candidates whose mean acts; locomotion 4 [rel]", least=1)
+    averages: int = number(1, "chosen candidates whose mean acts, at most all; locomotion 4 [rel]", least=1)
 
     @property
     def q_network(self) -> Any:
@@ -64,9 +65,9 @@ class Hyper(struct.PyTreeNode):
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
-    """Updates: 600 and 100 passes over a million rows, 4,096 at once."""
+    """Updates: 600 passes over four million rows and 100 over one (antmaze two), 4,096 at once."""
 
-    pretrain_steps: int = number(150_000, "updates of the behavior model [rel]", least=0, may_change=True)
+    pretrain_steps: int = number(586_000, "updates of the behavior model [rel]", least=0, may_change=True)
     train_steps: int = number(25_000, "updates of each Q [rel]", least=0, may_change=True)
 
 
@@ -202,9 +203,10 @@ def act(state: State, observations: jax.Array, key: jax.Array, candidates: int |
     count = candidates or static.greedy_candidates
     actions, _ = draw(static, state.behavior.acting, observations, draw_key, count)
     logits = state.hyper.selection_inverse_temperature * _standard_q(state, observations[..., None, :], actions)
-    shape = (static.averages, *logits.shape[:-1])
-    chosen = jax.random.categorical(choice_key, logits, axis=-1, shape=shape)
-    return pick(actions[None], chosen).mean(axis=0)
+    # Those with the largest of logits + Gumbel noises are distributed as draws by the softmax without replacement.
+    noisy = logits + jax.random.gumbel(choice_key, logits.shape)
+    _, chosen = jax.lax.top_k(noisy, min(static.averages, count))
+    return pick(actions[..., None, :, :], chosen).mean(axis=-2)
 
 
 def q_values(state: State, observations: jax.Array, actions: jax.Array) -> jax.Array:

@@ -69,8 +69,22 @@ def test_candidates_are_chosen_by_the_softmax_of_q(monkeypatch):
     for action, share in zip((-1, 0, 1), expected, strict=True):
         # Four standard errors of a share.
         np.testing.assert_allclose((actions == action).mean(), share, atol=4 * np.sqrt(share * (1 - share) / count))
-    mean = sfbc.act(exact_state(averages=4_000, greedy_candidates=3), jnp.zeros((1, 1)), jax.random.key(1))
-    np.testing.assert_allclose(mean, 1, atol=1e-3)  # at the default alpha, 100 (.4 - .2) is 20 nats
+    mean = sfbc.act(exact_state(greedy_candidates=3), jnp.zeros((9, 1)), jax.random.key(1))
+    np.testing.assert_array_equal(mean, 1)  # at the default alpha, 100 (.4 - .2) is 20 nats
+
+
+def test_averages_are_of_different_candidates(monkeypatch):
+    """Two of three, the second by the softmax of the rest; all of them where more are asked for."""
+    monkeypatch.setattr(sfbc, "draw", three)
+    changes, count = {"selection_inverse_temperature": 2.0, "greedy_candidates": 3}, 20_000
+    found = np.asarray(sfbc.act(exact_state(averages=2, **changes), jnp.zeros((count, 1)), jax.random.key(1)))[:, 0]
+    p = np.exp(2 * np.array([0.2, -0.1, 0.4]))
+    p /= p.sum()
+    for mean, (i, j) in {-0.5: (0, 1), 0.0: (0, 2), 0.5: (1, 2)}.items():
+        share = p[i] * p[j] / (1 - p[i]) + p[j] * p[i] / (1 - p[j])
+        # Four standard errors of a share.
+        np.testing.assert_allclose((found == mean).mean(), share, atol=4 * np.sqrt(share * (1 - share) / count))
+    np.testing.assert_array_equal(sfbc.act(exact_state(averages=9, **changes), jnp.zeros((5, 1)), jax.random.key(1)), 0)
 
 
 def test_each_iteration_plans_with_the_q_before_and_standardises():
