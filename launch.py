@@ -10,7 +10,7 @@ from ml_collections import config_flags
 
 from bdpo_jax import arguments, devices, training
 from bdpo_jax.errors import NonFinite, Stopped, UserError
-from bdpo_jax.text import tell, write_any_text
+from bdpo_jax.text import set_up_output, tell
 
 _DEFAULT = "--config=configs/synthetic2d.py"
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file and its argument; default: the 2D quick start.")
@@ -33,7 +33,8 @@ def parse(argv):
     except Exception as error:
         # A config file's own error arrives as a part of the library's text.
         own = re.findall(r"UserError: (.+)", str(error))
-        said = own[-1] if own else arguments.unknown_key(argv) or " ".join(str(error).split())
+        said = own[-1] if own else arguments.missing_file(argv) or arguments.unknown_key(argv)
+        said = said or " ".join(str(error).split())
         sys.exit(f"Error: {said}")
 
 
@@ -41,7 +42,7 @@ def main(argv):
     if len(argv) > 1:
         sys.exit(f"Error: the argument {argv[1]!r} is unknown; settings are given as --config.KEY=VALUE.")
     logging.set_verbosity(logging.WARNING)
-    write_any_text()
+    set_up_output()
     config = _CONFIG.value
     joined = bool(_DISTRIBUTED.value or _COORDINATOR.value)
     try:

@@ -1,7 +1,9 @@
 """What the flags library leaves to be wished for in `--config=FILE --config.KEY=VALUE`."""
 
+import difflib
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict, config_flags
@@ -21,16 +23,35 @@ def last_of_each(argv: Sequence[str]) -> list[str]:
     return [argument for i, argument in enumerate(argv) if keys[i] is None or last[keys[i]] == i]
 
 
+def missing_file(argv: Sequence[str]) -> str | None:
+    """Returns the sentence about a config's file that is not there; None where it is.
+
+    Args:
+      argv: with the config's file, as `--config=FILE` or in two words.
+    """
+    path = Path(_file(argv).partition(":")[0])
+    if path.exists():
+        return None
+    folder = path.parent if path.parent.is_dir() else Path("configs")
+    near = difflib.get_close_matches(path.name, [one.name for one in folder.glob("*.py")], n=1, cutoff=0.75)
+    way = f"the nearest is {folder / near[0]}" if near else "go to the root of the checkout, where configs/ lies"
+    return f"There is no config file {path}; {way}."
+
+
+def _file(argv: Sequence[str]) -> str:
+    """The config's file and its argument."""
+    pairs = zip(argv, [*argv[1:], ""], strict=True)
+    return next(word.partition("=")[2] if "=" in word else after for word, after in pairs if _names_file(word))
+
+
 def unknown_key(argv: Sequence[str]) -> str | None:
     """Returns the sentence about the first `--config.KEY` that the config has not; None where it has all.
 
     Args:
       argv: with the config's file, as `--config=FILE` or in two words.
     """
-    pairs = zip(argv, [*argv[1:], ""], strict=True)
-    text = next(word.partition("=")[2] if "=" in word else after for word, after in pairs if _names_file(word))
     try:
-        config = config_flags.config_flags.ConfigFileFlagParser("config").parse(text)
+        config = config_flags.config_flags.ConfigFileFlagParser("config").parse(_file(argv))
     except Exception:  # noqa: BLE001 (a file without a config has no keys; the library says what is wrong with it)
         return None
     if not isinstance(config, ConfigDict):  # what stands for a file that is not there

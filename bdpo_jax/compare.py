@@ -8,8 +8,9 @@ headline. Directories are those of runs, of groups, or of several of these.
 import argparse
 import csv
 import functools
+import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,25 +23,27 @@ from bdpo_jax.distances import sliced_wasserstein
 from bdpo_jax.errors import UserError
 from bdpo_jax.policy import load_policy
 from bdpo_jax.results import Run, by_label, by_task, file_name
-from bdpo_jax.text import tell, write_any_text
+from bdpo_jax.text import set_up_output, tell
 from bdpo_jax.workdir import expanded, make_directory, replacing
 
 SAMPLES = 10_000  # of a policy in the plane
 
 
-def find(directories: Iterable[str | Path]) -> list[Run]:
-    """Returns the scored runs in and below the directories, by path.
+def find(directories: Sequence[str | Path]) -> list[Run]:
+    """Returns the scored runs in and below the directories, by path; says which of them are left out.
 
     Raises:
       UserError: a directory holds none.
     """
-    runs: dict[Path, Run] = {}
+    runs, problems = results.find(directories)
+    scored = [run for run in runs if run.value is not None]
+    repeated = [problem for problem in problems if problem.kind == "repeated"]
+    for problem in repeated:
+        tell(f"Warning: {problem.path}: {problem.sentence}", error=True)
     for directory in directories:
-        scored = {run.path: run for run in results.find([directory])[0] if run.value is not None}
-        if not scored:
+        if not any(one.path.is_relative_to(expanded(directory).absolute()) for one in (*scored, *repeated)):
             raise UserError(f"{directory} holds no run that has come to its end and was scored.")
-        runs |= scored
-    return list(runs.values())
+    return scored
 
 
 def rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
@@ -124,7 +127,7 @@ def planes(path: Path, runs: Sequence[Run]) -> dict[str, float]:
     return distances
 
 
-def write(directories: Iterable[str | Path], out: str | Path) -> str:
+def write(directories: Sequence[str | Path], out: str | Path) -> str:
     """Writes the tables and pictures of all tasks into `out`; returns the tables as text.
 
     Raises:
@@ -154,14 +157,18 @@ def write(directories: Iterable[str | Path], out: str | Path) -> str:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m bdpo_jax.compare", description="Sets runs side by side.")
     parser.add_argument("directories", nargs="+", help="of runs, of groups, or above them")
-    parser.add_argument("--out", default="runs/compare", help="folder of tables and pictures; default: runs/compare")
+    parser.add_argument(
+        "--out", help="folder of tables and pictures; default: compare, in the directory, or in runs if there are more"
+    )
     options = parser.parse_args(arguments)
-    write_any_text()
+    above = options.directories[0] if len(options.directories) == 1 else "runs"
+    out = options.out or os.path.join(above, "compare")
+    set_up_output()
     try:
-        tell(write(options.directories, options.out))
+        tell(write(options.directories, out))
     except UserError as error:
         sys.exit(f"Error: {error}")
-    tell(f"Tables and pictures: {options.out}")
+    tell(f"Tables and pictures: {out}")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from jax import export as jax_export
 from bdpo_jax import devices
 from bdpo_jax.errors import UserError
 from bdpo_jax.policy import Restored, restore_policy
-from bdpo_jax.text import tell, write_any_text
+from bdpo_jax.text import set_up_output, tell
 from bdpo_jax.workdir import expanded, replacing
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -116,7 +116,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--candidates", type=int, help="actions drawn, of which Q picks one; default: the run's own")
     parser.add_argument("--step", type=int, help="which kept checkpoint; default: the latest")
     options = parser.parse_args(arguments)
-    write_any_text()
+    set_up_output()
     if options.candidates is not None and options.candidates < 1:
         parser.error("--candidates must be 1 or more")
     try:

@@ -142,7 +142,7 @@ class Problem:
 
     Attributes:
       path: which directory.
-      kind: "missing", "unfinished", "diverged", "unreadable", "unscored" or "warning".
+      kind: "missing", "unfinished", "diverged", "unreadable", "unscored", "repeated" or "warning".
       sentence: what it is.
     """
 
@@ -181,7 +181,23 @@ def find(directories: Iterable[str | os.PathLike]) -> tuple[list[Run], list[Prob
         _read_below(directory.absolute(), found, problems)
         if len(found) + len(problems) == before and not known:
             raise UserError(f"{directory} holds no run: name directories that launch.py made, or ones above them.")
-    return [found[path] for path in sorted(found)], list(problems)
+    runs, repeated = _without_repeats([found[path] for path in sorted(found)])
+    return runs, [*problems, *repeated]
+
+
+def _without_repeats(runs: Sequence[Run]) -> tuple[list[Run], list[Problem]]:
+    """Leaves out what was run twice: one seed counts once in a mean. The first that came to its end is kept."""
+    kept: dict[tuple, Run] = {}
+    problems = []
+    for task, own in by_task(runs).items():
+        for run, label in sorted(zip(own, labels(own), strict=True), key=lambda pair: pair[0].results is None):
+            key = task, label, run.config["seed"], run.config["dataset_seed"]
+            if key not in kept:
+                kept[key] = run
+                continue
+            sentence = f"it has the settings and the seed of {kept[key].path} and is left out."
+            problems.append(Problem(run.path, "repeated", sentence))
+    return sorted(kept.values(), key=lambda run: run.path), problems
 
 
 def _read_below(root: Path, found: dict[Path, Run], problems: dict[Problem, None]) -> None:

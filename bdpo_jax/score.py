@@ -10,7 +10,7 @@ import sys
 from bdpo_jax import devices, envs, evaluation, tasks
 from bdpo_jax.errors import UserError
 from bdpo_jax.policy import load_policy, read_run
-from bdpo_jax.text import tell, write_any_text
+from bdpo_jax.text import set_up_output, tell
 
 
 def score(
@@ -59,10 +59,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--backend", default="", choices=("", *envs.BACKENDS), help="default: the run's own")
     parser.add_argument("--step", type=int, help="which kept checkpoint; default: the latest")
     options = parser.parse_args(arguments)
-    write_any_text()
-    if not 0 <= options.seed < 2**32 or options.candidates is not None and options.candidates < 1:
-        parser.error("--seed must be from 0 to 2**32 - 1, --candidates 1 or more")
+    set_up_output()
     try:
+        if not 0 <= options.seed < 2**32:
+            raise UserError(f"--seed is {options.seed}; it must be from 0 to {2**32 - 1}.")
+        if options.candidates is not None and options.candidates < 1:
+            raise UserError(f"--candidates is {options.candidates}; it must be 1 or more.")
         tell(score(**vars(options)))
     except UserError as error:
         sys.exit(f"Error: {error}")

@@ -4,10 +4,12 @@ import contextlib
 import io
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from typing import TextIO
 
 ERRORS = "backslashreplace"  # how Python calls that
+_WITH_SOURCE = warnings.formatwarning
 
 
 def as_text(name: str) -> str:
@@ -15,10 +17,18 @@ def as_text(name: str) -> str:
     return name.encode(errors=ERRORS).decode()
 
 
-def write_any_text() -> None:
-    """Lets standard output write the code of a character that it cannot write, as standard error does."""
+def set_up_output() -> None:
+    """For programs: a character that standard output cannot write is written as its code, a warning as its sentence."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors=ERRORS)
+    warnings.formatwarning = _sentence
+
+
+def _sentence(message, category, filename, lineno, line=None) -> str:
+    """Those to the user need no line of source beside them."""
+    if category is UserWarning:
+        return f"Warning: {message}\n"
+    return _WITH_SOURCE(message, category, filename, lineno, line)
 
 
 @contextlib.contextmanager

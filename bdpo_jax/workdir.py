@@ -331,6 +331,8 @@ class Workdir:
         changed = differences(old, new)
         dropped = {name for name, pair in changed.items() if any(value in may_drop.get(name, ()) for value in pair)}
         refused = [name for name in changed if not _covers(may_change, name) and name not in dropped]
+        # Where the algorithm or the task is another, so are most settings, which then explain nothing.
+        refused = [name for name in ("agent", "family", "task") if name in refused] or refused
         if refused:
             said = [f"{name} is {changed[name][0]!r} there and {changed[name][1]!r} here" for name in refused]
             more = f" and {len(said) - 8} more" if len(said) > 8 else ""

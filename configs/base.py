@@ -32,9 +32,12 @@ def read(argument: str | None, default: str, variants: Sequence[str]) -> Choice:
       variants: those of the file; the first is the default one.
 
     Raises:
-      UserError: a word is neither an algorithm nor a variant.
+      UserError: a word is neither an algorithm nor a variant, or one of these is where the task should be.
     """
     task, *words = (argument or default).split(",")
+    for kind, known in (("the algorithm", AGENTS), ("the variant", variants)):
+        if task in known:
+            raise UserError(f"{argument!r} begins with {kind} {task!r}; the task comes first: TASK,ALGORITHM,VARIANT.")
     for word in words:
         nearest("algorithm or variant", word, [*AGENTS, *variants])
     agents, others = ([word for word in words if word in known] for known in (AGENTS, variants))

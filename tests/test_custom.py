@@ -173,7 +173,8 @@ def test_without_an_environment_nothing_is_scored_and_the_run_says_so(tmp_path, 
     assert len(data["arrays"]) == 64 and data["arrays"] != checksum
     captured = capsys.readouterr()
     assert "60 transitions" not in captured.out and "57 transitions (3 complete episodes, returns " in captured.out
-    (warning,) = found["warnings"]
+    note, warning = found["warnings"]  # of the data, and of training
+    assert "reward_scaling='auto' multiplies rewards by" in note
     assert warning.startswith("At update 9 q_mean is ") and captured.err.count(f"Warning: {warning}") == 1
 
 

@@ -4,6 +4,7 @@ import io
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,7 +27,17 @@ def start(*arguments, **environment):
     [
         (("--config.etaa=1",), "There is no config key 'etaa'; the nearest known one is 'eta'."),
         (("--config=configs/locomotion.py:hoper-medium-v2",), "the nearest known one is 'hopper'"),
-        (("--config=configs/nowhere.py",), "configs/nowhere.py"),
+        (
+            ("--config=configs/nowhere.py",),
+            "There is no config file configs/nowhere.py; go to the root of the checkout",
+        ),
+        (("--config=configs/pointmas.py",), "no config file configs/pointmas.py; the nearest is configs/pointmass.py."),
+        (
+            ("--config=configs/locomotion.py:iql,hopper-medium-v2",),
+            "begins with the algorithm 'iql'; the task comes first",
+        ),
+        (("--config=configs/pointmass.py:quick",), "There is no point mass task 'quick'; known are pointmass."),
+        (("--config.seeds=(0,4294967296)",), "config.seeds has 4294967296; seeds must be at most 4294967295."),
         (("--config.batch_size=3",), "config.batch_size is 3"),
         (("--config=configs/locomotion.py", "--config.dataset_path=/nowhere.hdf5"), "There is no file /nowhere.hdf5"),
     ],
@@ -113,7 +124,19 @@ def test_the_last_of_a_repeated_tuple_counts():
 def test_what_an_output_cannot_write_is_written_by_its_code(monkeypatch):
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", stream)
-    text.write_any_text()
+    text.set_up_output()
     print("run\udcff \u00b1")
     stream.flush()
     assert stream.buffer.getvalue() == b"run\\udcff \\xb1\n"
+
+
+def test_a_warning_to_the_user_is_its_sentence_and_another_keeps_its_place(monkeypatch, capsys):
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # restored after the test
+    text.set_up_output()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        monkeypatch.setattr(warnings, "showwarning", lambda *said: sys.stderr.write(warnings.formatwarning(*said[:4])))
+        warnings.warn("Ten rows were clipped.", stacklevel=1)
+        warnings.warn("old", DeprecationWarning, stacklevel=1)
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "Warning: Ten rows were clipped." and __file__ in said[1] and said[1].endswith("Warning: old")

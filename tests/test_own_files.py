@@ -139,6 +139,7 @@ FAULTS = [
     ("# swing 7\na;b\n1;2\n", COLUMNS, r"first line of .* has 1 cells, the next one 2: the first must name"),
     ("1,2\n3,4\n", "", r"first line of .* holds numbers; put a line with the columns' names"),
     ("\n1,2\n", "", r"first line of .* is empty"),
+    ("", "", r"log.csv is empty: it has no bytes"),
     (LOG.splitlines()[0] + "\n", COLUMNS, r"log.csv is empty"),
 ]
 

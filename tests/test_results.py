@@ -79,13 +79,24 @@ def test_labels_tell_variants_then_settings_then_files_apart(tmp_path):
 def test_files_are_known_by_their_bytes_where_those_are_on_record(tmp_path):
     sources = [("a.hdf5", "11" * 32, "D4RL.hdf5"), ("b.hdf5", "11" * 32, "D4RL.hdf5"), ("b.hdf5", "22" * 32, None)]
     for number, (file, sha256, name) in enumerate(sources):
-        path = make_run(tmp_path / str(number), dataset_path=f"/data/{number}/{file}")
+        path = make_run(tmp_path / str(number), seed=number, dataset_path=f"/data/{number}/{file}")
         found = json.loads((path / "results.json").read_text())
         found["data"] = {"file": file, "sha256": sha256, "d4rl_file": name}
         (path / "results.json").write_text(json.dumps(found))
-    make_run(tmp_path / "running", step=None)
+    make_run(tmp_path / "running", step=None, seed=3)
     runs, _ = results.find([tmp_path])
     assert results.labels(runs) == ["bdpo data=D4RL.hdf5"] * 2 + ["bdpo data=b.hdf5 (22222222)", "bdpo"]
+
+
+def test_a_seed_that_was_run_twice_counts_once_and_is_told(tmp_path):
+    """The first that came to its end is kept; another seed, value of a setting or task is no repetition."""
+    make_run(tmp_path / "a", step=None), make_run(tmp_path / "b", log_every=7), make_run(tmp_path / "c", recipe="")
+    make_run(tmp_path / "d"), make_run(tmp_path / "e", seed=1), make_run(tmp_path / "f", eta=0.5)
+    runs, problems = results.find([tmp_path])
+    assert [run.path.name for run in runs] == ["b", "c", "e", "f"]  # c is of no variant
+    repeated = {one.path.name: one.sentence for one in problems if one.kind == "repeated"}
+    assert set(repeated) == {"a", "d"}
+    assert repeated["d"] == f"it has the settings and the seed of {tmp_path / 'b'} and is left out."
 
 
 def test_a_run_s_own_folders_are_not_searched(tmp_path):
@@ -93,7 +104,7 @@ def test_a_run_s_own_folders_are_not_searched(tmp_path):
     os.symlink(path, tmp_path / "run" / "checkpoints")
     make_run(tmp_path / "run" / "evaluating" / "inner")
     assert len(results.find([tmp_path])[0]) == 1
-    make_run(tmp_path / "profile")  # a run of that name is one
+    make_run(tmp_path / "profile", seed=1)  # a run of that name is one
     assert len(results.find([tmp_path])[0]) == 2
 
 

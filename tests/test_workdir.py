@@ -72,6 +72,14 @@ def test_budgets_may_change_and_the_new_ones_are_recorded(tmp_path):
         assert workdir.changed == {"agent.eta": (0.06, 1.0)}
 
 
+def test_another_algorithm_or_task_explains_all_other_differences(tmp_path):
+    with Workdir(tmp_path, {"agent": "bdpo", "actor_widths": [64], "task": "hopper", "family": "d4rl"}):
+        pass
+    with pytest.raises(UserError) as error:
+        Workdir(tmp_path, {"agent": "iql", "actor_lr": 0.1, "task": "walker2d", "family": "d4rl"})
+    assert "(agent is 'bdpo' there and 'iql' here; task is 'hopper' there and 'walker2d' here)" in str(error.value)
+
+
 def test_a_key_missing_on_one_side_is_a_difference():
     assert differences({"a": 1}, {"a": 1, "b": {"c": 2}}) == {"b.c": ("(absent)", 2)}
     assert differences({"a": 1, "b": {}}, {"a": 1.0, "b": {}}) == {}

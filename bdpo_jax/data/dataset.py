@@ -17,6 +17,7 @@ from bdpo_jax.types import Array, Batch
 
 # Key -> rank of the array; a trailing axis of length one is accepted where a vector is expected.
 RANKS = {"observations": 2, "actions": 2, "rewards": 1, "next_observations": 2, "terminals": 1, "timeouts": 1}
+MOST_NAMES = 20  # that an error message lists
 CONSTANT = 1e-6  # a column that varies by no more counts as constant
 
 
@@ -218,8 +219,11 @@ def check_precision(what: str, values: np.ndarray, narrow: np.ndarray) -> None:
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
-    """The error for a `kind` ("D4RL task", ...) that does not exist; it names the nearest one that does."""
-    nearest = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.0)
+    """The error for a `kind` ("D4RL task", ...) that does not exist; it names what is near, else all, if not many."""
+    names = list(known)
+    if not difflib.get_close_matches(str(name), names, n=1) and len(names) <= MOST_NAMES:
+        return UserError(f"There is no {kind} {name!r}; known are {', '.join(names)}.")
+    nearest = difflib.get_close_matches(str(name), names, n=1, cutoff=0.0)
     return UserError(f"There is no {kind} {name!r}; the nearest known one is {nearest[0]!r}.")
 
 
@@ -251,6 +255,8 @@ def _clip(actions: np.ndarray, where: str, bounds: tuple[np.ndarray, np.ndarray]
         own = (low + high) / 2 + farthest * (high - low) / 2
         box, found = "their box", f"column {column} has {own:.6g}, its bounds are {low:.6g} and {high:.6g}"
     warnings.warn(
-        f"{outside} of {len(actions)} actions of {where} lie outside {box} ({found}); they were clipped.", stacklevel=3
+        f"{outside} of {len(actions)} actions of {where} lie outside {box} ({found}); they were clipped. If they are "
+        "in other units, set config.action_bounds, or config.env whose bounds they have.",
+        stacklevel=3,
     )
     return np.clip(actions, -1, 1)

@@ -43,6 +43,8 @@ def read(path: str | Path, optional: tuple[str, ...] = ("timeouts",), columns: s
     """
     path = expanded(path)
     if not os.path.isfile(path):  # False, not an error, of a name too long
+        if path.is_dir():
+            raise UserError(f"{path} is a folder; give the path of a file in it.")
         raise UserError(f"There is no file {path}; give the path of an HDF5, npz, CSV or parquet file.")
     told = (*ends.KEYS, "times") if "timeouts" in optional else ()
     try:
@@ -86,6 +88,8 @@ def _kind(path: Path) -> tuple[str, Callable[[Path], Source]]:
     """
     with path.open("rb") as file:
         begins = file.read(8)
+    if not begins:
+        raise UserError(f"{path} is empty: it has no bytes; write it anew.")
     suffix = path.suffix.lower()
     if suffix in TEXT:
         return "CSV", tables.csv_source
@@ -100,7 +104,7 @@ def _kind(path: Path) -> tuple[str, Callable[[Path], Source]]:
         kind = "a gzip archive"
     elif suffix == ".npz" or begins.startswith(b"PK"):
         return "npz", _npz_source
-    elif suffix in HDF5 or not begins or h5py.is_hdf5(path):
+    elif suffix in HDF5 or h5py.is_hdf5(path):
         return "HDF5", _hdf5_source
     elif PLAIN.fullmatch(begins):
         kind, way = "a text file", "if it is a table, name it .csv"

@@ -20,7 +20,7 @@ from bdpo_jax.data.options import Data
 from bdpo_jax.diffusion import variance_preserving
 from bdpo_jax.envs import contract
 from bdpo_jax.errors import UserError
-from bdpo_jax.text import as_text, tell, write_any_text
+from bdpo_jax.text import as_text, set_up_output, tell
 from bdpo_jax.workdir import expanded
 
 SATURATED = 0.99  # |action| from which a motor counts as being at its limit
@@ -141,7 +141,8 @@ def _chain(spread: float) -> str:
     """How long a chain must be for its last kernel to be as narrow as `spread`; see docs/chain-width.md."""
     five = math.sqrt(variance_preserving(5).betas[1])
     enough = next((n for n in range(1, MOST_STEPS) if math.sqrt(variance_preserving(n).betas[1]) <= spread), None)
-    steps = f"is that narrow from {enough} steps on" if enough else f"is wider even with {MOST_STEPS} steps"
+    narrow = "is that narrow even with one step" if enough == 1 else f"is that narrow from {enough} steps on"
+    steps = narrow if enough else f"is wider even with {MOST_STEPS} steps"
     return f"a diffusion chain's last kernel {steps} ({five:.2f} with 5)"
 
 
@@ -240,7 +241,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--picture", help="default: NAME.png in the working directory")
     options = parser.parse_args(arguments)
-    write_any_text()
+    set_up_output()
     name = options.name
     try:
         path, reading, family, fitting = _read(options)

@@ -124,6 +124,8 @@ def _register():
             max_episode_steps=max_episode_steps(task),
             kwargs={"task": task},
         )
+    # Of ant mazes there are v0 and v2, which are two tasks: neither is out of date.
+    warnings.filterwarnings("ignore", r".*The environment bdpo/antmaze-.* is out of date", DeprecationWarning)
 
 
 def _warn_of_unsupported(version: tuple[int, int]) -> None:

@@ -16,7 +16,7 @@ from bdpo_jax.errors import Stopped, UserError
 from bdpo_jax.experiments import plan
 from bdpo_jax.experiments.plan import Item
 from bdpo_jax.experiments.runner import Runner
-from bdpo_jax.text import tell, write_any_text
+from bdpo_jax.text import set_up_output, tell
 from bdpo_jax.workdir import expanded
 
 SIZES = ("full", "laptop")
@@ -84,7 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--list", action="store_true", help="name the experiments")
     parser.add_argument("--tables", default="configs.experiments", help="the module of the experiments' tables")
     options = parser.parse_args(arguments)
-    write_any_text()
+    set_up_output()
     try:
         experiments = read(options.tables)
         if options.list:

@@ -15,7 +15,7 @@ from bdpo_jax import results
 from bdpo_jax.errors import UserError
 from bdpo_jax.report import contents, figures, page, tables, writing
 from bdpo_jax.report.contents import Contents
-from bdpo_jax.text import tell, write_any_text
+from bdpo_jax.text import set_up_output, tell
 from bdpo_jax.workdir import expanded
 
 
@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--watch", action="store_true", help="write it again while runs go on")
     parser.add_argument("--every", type=int, default=30, help="seconds between two reports of --watch; default: 30")
     options = parser.parse_args(arguments)
-    write_any_text()
+    set_up_output()
     if options.every < 1:
         parser.error("--every must be 1 or more")
     try:

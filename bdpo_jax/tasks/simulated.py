@@ -163,9 +163,11 @@ class Simulated:
             return f"{head['value']:.2f} [{low:.2f}, {high:.2f}]"
 
         third = "" if best == "behavior" else f", {best} {told(heads[best])}"
+        apart = own["interval"][1] < heads[best]["interval"][0]
         return (
             f"The policy's {own['name']} is below the behavior model's: {told(own)} against {told(behavior)}{third} "
-            f'(95% intervals); load_policy(..., policy="{best}") gives the better one'
+            f"(95% intervals{'' if apart else ', which overlap'}); "
+            f'load_policy(..., policy="{best}") gives the one that scored best'
         )
 
     def draw(self, directory: Path, acting: Acting, key: jax.Array, scores: dict) -> Path | None:

@@ -73,6 +73,8 @@ def check(config) -> None:
     whole = all(isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0 for seed in seeds)
     if not whole or len(set(seeds)) != len(seeds):
         raise UserError(f"config.seeds is {seeds!r}; it must be a tuple of different whole numbers, zero or more.")
+    if max(seeds, default=0) >= 2**32:
+        raise UserError(f"config.seeds has {max(seeds)}; seeds must be at most {2**32 - 1}.")
     for name, values in config.sweep.items():
         numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
         if not numbers or len(set(values)) != len(values):

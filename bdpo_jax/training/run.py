@@ -72,10 +72,18 @@ class Run:
     """
 
     def __init__(
-        self, name: str, config, path: Path, task: Task, schedule: Schedule, evaluator: Evaluator, observer: Observer
+        self,
+        name: str,
+        config,
+        path: Path,
+        task: Task,
+        notes: Sequence[str],
+        schedule: Schedule,
+        evaluator: Evaluator,
+        observer: Observer,
     ):
         self.name, self.config, self.path = name, config, path
-        self._task, self._schedule, self._observer = task, schedule, observer
+        self._task, self._notes, self._schedule, self._observer = task, notes, schedule, observer
         self._agent = AGENTS[config.agent]
         root = jax.random.key(config.seed)
         self._init_key, self.key, self._eval_key = (jax.random.fold_in(root, i) for i in range(3))
@@ -301,7 +309,7 @@ class Run:
             "agent": config.agent,
             "task": config.task,
             "summary": "\n".join(filter(None, (self._task.summary(scores), self._task.advice(scores)))),
-            "warnings": self._warnings,
+            "warnings": [*self._notes, *self._warnings],
             "data": {"arrays": self._fingerprint, **self._task.source},
             "reward_scaling": None if self._task.scaling is None else self._task.scaling._asdict(),
             "headline": self._task.headline(scores),

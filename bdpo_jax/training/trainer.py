@@ -4,6 +4,7 @@ import contextlib
 import functools
 import os
 import time
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -64,7 +65,7 @@ def run(config, workdir: str | Path, observer: Observer = lambda *_: None) -> di
         with contextlib.suppress(UserError):  # nobody's home: nothing is kept
             jax.config.update("jax_compilation_cache_dir", str(expanded(config.compilation_cache)))
     devices.require()
-    task = tasks.make(next(iter(configs.values())))
+    task, notes = _make_task(next(iter(configs.values())))
     for phase in schedule.phases:
         if phase.check_data:
             phase.check_data(task.dataset)
@@ -76,7 +77,7 @@ def run(config, workdir: str | Path, observer: Observer = lambda *_: None) -> di
         alive = {name: one for name, one in configs.items() if name not in broken}
         for names in sweep.waves(alive, path, schedule.total, config.runs_at_once):
             wave = {name: alive[name] for name in names}
-            found, failed = _train_wave(wave, path, task, schedule, signals, observer, held)
+            found, failed = _train_wave(wave, path, task, notes, schedule, signals, observer, held)
             results |= found
             broken |= failed
         if sweep.is_group(config):
@@ -228,6 +229,16 @@ def _means(values: engines.Metrics) -> dict[str, float]:
 # --- around the loop ---
 
 
+def _make_task(config) -> tuple[Task, list[str]]:
+    """Returns the task, and what was warned of on the way, which results keep."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        task = tasks.make(config)
+    for one in caught:
+        warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+    return task, [str(one.message) for one in caught if one.category is UserWarning]
+
+
 def _broken_before(configs: dict, path: Path) -> dict[str, str]:
     """Says of runs that became NaN or infinite in an earlier process where their state lies."""
     return {
@@ -257,7 +268,14 @@ def _schedule(config) -> Schedule:
 
 
 def _train_wave(
-    configs: dict, path: Path, task: Task, schedule: Schedule, signals: StopSignals, observer: Observer, held: list
+    configs: dict,
+    path: Path,
+    task: Task,
+    notes: list[str],
+    schedule: Schedule,
+    signals: StopSignals,
+    observer: Observer,
+    held: list,
 ) -> tuple[dict[str, dict], dict[str, str]]:
     """Trains runs side by side, from the last update of which all have a checkpoint, to the end.
 
@@ -265,6 +283,7 @@ def _train_wave(
       configs: of the runs, by name.
       path: of the group, or of the single run.
       task: of any of them.
+      notes: warnings about its data.
       schedule: of all of them.
       signals: that end it.
       observer: is told what happens.
@@ -281,7 +300,7 @@ def _train_wave(
         for number, (name, one) in enumerate(configs.items()):
             owner = number % jax.process_count()
             evaluator = Evaluator(path / name / "evaluating", threads, signals.check_here, owner)
-            runs[name] = Run(name, one, path / name, task.for_run(one), schedule, evaluator, observer)
+            runs[name] = Run(name, one, path / name, task.for_run(one), notes, schedule, evaluator, observer)
         states = {name: one.initial_state() for name, one in runs.items()}
         restored: dict[str, Restored | None] = {}
         done = devices.shared(lambda: _open(stack, runs, states, held, restored))

@@ -50,7 +50,7 @@ def test_figures_show_the_numbers_of_the_runs(tmp_path, drawn):
 
 
 def test_runs_without_a_common_update_have_no_curve(tmp_path):
-    make_run(tmp_path / "a", progress=progress((1, 0.0))), make_run(tmp_path / "b", progress=progress((2, 0.0)))
+    make_run(tmp_path / "a", progress=progress((1, 0.0))), make_run(tmp_path / "b", 1, 13_000, 1, progress((2, 0.0)))
     assert figures.series(results.find([tmp_path])[0]) is None
 
 
