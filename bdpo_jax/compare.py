@@ -40,8 +40,9 @@ def find(directories: Sequence[str | Path]) -> list[Run]:
     repeated = [problem for problem in problems if problem.kind == "repeated"]
     for problem in repeated:
         tell(f"Warning: {problem.path}: {problem.sentence}", error=True)
+    found = [run.path for run in scored] + [problem.path for problem in repeated]
     for directory in directories:
-        if not any(one.path.is_relative_to(expanded(directory).absolute()) for one in (*scored, *repeated)):
+        if not any(path.is_relative_to(expanded(directory).absolute()) for path in found):
             raise UserError(f"{directory} holds no run that has come to its end and was scored.")
     return scored
 
