@@ -12,8 +12,8 @@ an AMD EPYC; on the slowest that we had, by its time per update, less than four 
 updates and take half as long again. These, and what keeps them from the truth: docs/synthetic2d-gap.md. The paper's
 sizes have not been run. Seed 0 of others, hardly tuned: 2spirals, where BDPO has 0.046, SfBC 0.08, Gaussian 0.10,
 QGPO 0.25, Diffusion-QL 0.33, deterministic 0.41, DAC 0.55 (docs/2spirals-methods.png); 8gaussians, with networks of
-the plain coordinates, SfBC 0.12, Gaussian 0.43, deterministic 0.98, Diffusion-QL 1.19, DAC 2.13 (docs/8gaussians-
-methods.png).
+the plain coordinates, SfBC 0.12, Gaussian 0.43, deterministic 0.98, Diffusion-QL 1.19, DAC 2.13
+(docs/8gaussians-methods.png).
 """
 
 from configs import base
