@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bdpo_jax import networks, settings
-from bdpo_jax.agents import decision_diffuser
+from bdpo_jax.agents import decision_diffuser, windows
 from bdpo_jax.data.dataset import Dataset
 from bdpo_jax.data.options import Data
 from bdpo_jax.errors import UserError
@@ -48,7 +48,7 @@ def prepared():
 @pytest.mark.parametrize("horizon", [3, 4])
 def test_windows_end_with_padding_after_a_terminal_and_count_for_nothing_where_they_were_cut(prepared, horizon):
     """The data's five states have the ranks -1, -.5, 0, .5 and 1; the padding, 0, lies below them and has -1."""
-    gather = decision_diffuser.windows_of(horizon)
+    gather = windows.windows_of(horizon)
     found = gather(trajectories(), prepared, jnp.arange(5))
     pad = -1
     expected = [[-1, -0.5, 0, pad], [-0.5, 0, pad, pad], [0, pad, pad, pad], [0.5, 1, 0, pad], [1, 0, pad, pad]]
@@ -84,8 +84,8 @@ def test_data_without_a_whole_window_are_a_mistake():
     data = trajectories()
     cut = data.replace(terminals=jnp.zeros(5), next_observations=data.next_observations.at[2].set(9.0))
     for horizon in (4, 5):
-        decision_diffuser.check_data_of(horizon)(data)  # a terminal ends the first: what is beyond it is known
-    decision_diffuser.check_data_of(4)(cut)
+        windows.check_data_of(horizon)(data)  # a terminal ends the first: what is beyond it is known
+    windows.check_data_of(4)(cut)
     (phase,) = decision_diffuser.phases(settings.make(Training, Data, decision_diffuser, **TINY | {"horizon": 5}))
     with pytest.raises(UserError, match="plans 5 states, but the longest episode of the data has 4 and none ends in"):
         phase.check_data(cut)
