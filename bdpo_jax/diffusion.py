@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from bdpo_jax.errors import UserError
+
 # (noisy actions [..., action_dim], n) -> predicted noise [..., action_dim]
 Predict = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -72,9 +74,14 @@ def _schedule(alphas: np.ndarray, posterior_variance: bool) -> NoiseSchedule:
         variances[1] = variances[2]
     # ||mu^pi - mu^nu||^2 = (beta_n^2 / (alpha_n (1 - abar_n))) ||eps^pi - eps^nu||^2
     kl_weights = np.zeros(steps + 1)
-    kl_weights[1:] = betas[1:] ** 2 / (2 * variances[1:] * alphas[1:] * (1 - alpha_bars[1:]))
-    arrays = (betas, alphas, alpha_bars, variances, kl_weights)
-    return NoiseSchedule(*(array.astype(np.float32) for array in arrays))
+    with np.errstate(all="ignore"):  # what is not finite is refused
+        kl_weights[1:] = betas[1:] ** 2 / (2 * variances[1:] * alphas[1:] * (1 - alpha_bars[1:]))
+        arrays = [array.astype(np.float32) for array in (betas, alphas, alpha_bars, variances, kl_weights)]
+    if not all(np.isfinite(array).all() for array in arrays):
+        raise UserError(
+            f"A noise schedule of {steps} steps leaves float32's range: lower beta_max, or take more steps."
+        )
+    return NoiseSchedule(*arrays)
 
 
 def _at(values: np.ndarray, n: jax.Array) -> jax.Array:

@@ -5,6 +5,7 @@ import pytest
 from helpers import gaussian_kernel, gaussian_noise
 
 from bdpo_jax import diffusion
+from bdpo_jax.errors import UserError
 
 MEAN, VARIANCE = 0.3, 0.04
 
@@ -299,3 +300,8 @@ def test_an_unknown_solver_is_named():
     schedule = diffusion.variance_preserving(2)
     with pytest.raises(ValueError, match="'dpm'.*'ddpm' or 'ddim'"):
         sample(schedule, exact_predictor(schedule), jax.random.key(0), (1, 1), None, solver="dpm")
+
+
+def test_a_schedule_beyond_float32_is_a_mistake():
+    with pytest.raises(UserError, match="schedule of 5 steps leaves float32's range: lower beta_max"):
+        diffusion.variance_preserving(5, beta_max=1e5)

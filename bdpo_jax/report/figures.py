@@ -1,6 +1,6 @@
 """The figures of a report, each from the runs' own files, as PNG and SVG."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +36,7 @@ def draw(found: Contents, folder: Path) -> dict[str, list[Picture]]:
         rows, stem = found.rows[task], folder / file_name(task)
         pictures[task] = [
             *_scores(stem, task, rows, colours),
-            *_curves(stem, task, [run for run in runs if run.path not in diverged], colours),
+            *_curves(stem, task, runs, diverged, colours),
             *_comparisons(stem, task, rows, colours),
             *_temperatures(stem, task, runs),
         ]
@@ -66,8 +66,10 @@ def series(runs: Sequence[Run]) -> tuple[np.ndarray, np.ndarray] | None:
     return np.array(updates), np.array([[table[update] for update in updates] for table in tables_])
 
 
-def _curves(stem: Path, task: str, runs: Sequence[Run], colours: Mapping) -> list[Picture]:
-    found = {label: series(own) for label, own in by_label(runs).items()}
+def _curves(stem: Path, task: str, runs: Sequence[Run], diverged: Set[Path], colours: Mapping) -> list[Picture]:
+    # Labels are of all runs: those that diverged may be what tells the others apart.
+    labelled = {label: [run for run in own if run.path not in diverged] for label, own in by_label(runs).items()}
+    found = {label: series(own) for label, own in labelled.items()}
     drawn = {label: curve for label, curve in found.items() if curve is not None}
     if not drawn or max(len(updates) for updates, _ in drawn.values()) < 2:
         return []

@@ -34,7 +34,7 @@ class Synthetic2D:
         self.config = config
         temperature = config.temperature or getattr(config, "eta", 0.0)
         if not temperature:
-            raise UserError("config.temperature is 0 and the algorithm has no eta; give the temperature of the truth.")
+            raise UserError("Neither config.temperature nor config.eta is above 0; give the temperature of the truth.")
         self.truth, self.other_truth = (
             synthetic2d.boltzmann(self._points, self._energies, temperature, self.samples, seed) for seed in (0, 1)
         )

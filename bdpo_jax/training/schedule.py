@@ -100,8 +100,9 @@ class Schedule:
         return Chunk(phase, start, stop - start, cycles=phase.delayed is not None and not warm_up)
 
     def save_due(self, done: int) -> bool:
-        """Whether a checkpoint belongs after `done` updates."""
-        return self.at(done)[1] % self.checkpoint_every == 0
+        """Whether a checkpoint belongs after `done` updates: at every interval of a phase, and at its end."""
+        phase, position = self.at(done)
+        return position == phase.updates or position % self.checkpoint_every == 0
 
     def policies_due(self, done: int) -> tuple[str, ...]:
         """The policies to score after `done` updates."""

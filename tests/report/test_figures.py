@@ -49,6 +49,15 @@ def test_figures_show_the_numbers_of_the_runs(tmp_path, drawn):
     assert shares["bdpo"][0][middle] == 0.5 and shares["iql"][0][middle] == 0.5 and not lower
 
 
+def test_a_diverged_run_still_tells_the_others_apart(tmp_path, drawn):
+    """The usual end of a sweep: labels name what differs from it, though it is not drawn."""
+    make_run(tmp_path / "fine", progress=progress((6000, 0.0), (13000, 1.0)))
+    (make_run(tmp_path / "steep", value_lr=1e30, progress=progress((6000, 1e9))) / "nonfinite").mkdir()
+    figures.draw(contents.read([tmp_path]), tmp_path / "figures")
+    ((_, _, panels, colours),) = drawn["learning_curves"]
+    assert list(panels["pointmass"]) == ["bdpo value_lr=0.001"] and set(panels["pointmass"]) <= set(colours)
+
+
 def test_runs_without_a_common_update_have_no_curve(tmp_path):
     make_run(tmp_path / "a", progress=progress((1, 0.0))), make_run(tmp_path / "b", 1, 13_000, 1, progress((2, 0.0)))
     assert figures.series(results.find([tmp_path])[0]) is None

@@ -1,5 +1,6 @@
 """Chunks and what is due, by hand."""
 
+import numpy as np
 import pytest
 
 from bdpo_jax.agents.base import Phase
@@ -55,11 +56,18 @@ def test_a_full_budget_has_three_programs():
 
 def test_what_is_due():
     found = schedule()
-    assert [done for done in range(34) if found.save_due(done)] == [0, 9, 18, 27]
+    assert [done for done in range(34) if found.save_due(done)] == [0, 9, 18, 27, 33]
     due = {done: found.policies_due(done) for done in range(34) if found.policies_due(done)}
     assert due == {9: ("behavior",), 21: ("policy",), 33: ("policy", "behavior")}
     assert found.counts(0) == {"copy": 0, "train": 0}
     assert found.counts(12) == {"copy": 9, "train": 3}
+
+
+def test_no_crash_costs_more_than_an_interval_however_long_phases_are():
+    phases = tuple(Phase(str(length), length, nothing) for length in (75, 40, 20, 60))
+    found = Schedule(phases, 5, 50, 1_000)
+    due = [done for done in range(found.total + 1) if found.save_due(done)]
+    assert due == [0, 50, 75, 115, 135, 185, 195] and max(np.diff(due)) <= 50
 
 
 def test_phases_without_a_budget_are_passed_over():
