@@ -1,6 +1,7 @@
 """What the flags library leaves to be wished for in `--config=FILE --config.KEY=VALUE`."""
 
 import difflib
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,19 +30,20 @@ def missing_file(argv: Sequence[str]) -> str | None:
     Args:
       argv: with the config's file, as `--config=FILE` or in two words.
     """
-    path = Path(_file(argv).partition(":")[0])
-    if path.exists():
+    paths = (Path(text.partition(":")[0]) for text in _files(argv))
+    path = next((path for path in paths if not os.path.exists(path)), None)  # which no name is too long for
+    if path is None:
         return None
-    folder = path.parent if path.parent.is_dir() else Path("configs")
-    near = difflib.get_close_matches(path.name, [one.name for one in folder.glob("*.py")], n=1, cutoff=0.75)
-    way = f"the nearest is {folder / near[0]}" if near else "go to the root of the checkout, where configs/ lies"
+    known = {one.name: one for folder in (Path("configs"), path.parent) for one in folder.glob("*.py")}
+    near = difflib.get_close_matches(path.name, known, n=1, cutoff=0.75)
+    way = f"the nearest is {known[near[0]]}" if near else "those of the checkout lie in configs/, below its root"
     return f"There is no config file {path}; {way}."
 
 
-def _file(argv: Sequence[str]) -> str:
-    """The config's file and its argument."""
+def _files(argv: Sequence[str]) -> list[str]:
+    """The configs' files, with their arguments."""
     pairs = zip(argv, [*argv[1:], ""], strict=True)
-    return next(word.partition("=")[2] if "=" in word else after for word, after in pairs if _names_file(word))
+    return [word.partition("=")[2] if "=" in word else after for word, after in pairs if _names_file(word)]
 
 
 def unknown_key(argv: Sequence[str]) -> str | None:
@@ -51,7 +53,7 @@ def unknown_key(argv: Sequence[str]) -> str | None:
       argv: with the config's file, as `--config=FILE` or in two words.
     """
     try:
-        config = config_flags.config_flags.ConfigFileFlagParser("config").parse(_file(argv))
+        config = config_flags.config_flags.ConfigFileFlagParser("config").parse(_files(argv)[0])
     except Exception:  # noqa: BLE001 (a file without a config has no keys; the library says what is wrong with it)
         return None
     if not isinstance(config, ConfigDict):  # what stands for a file that is not there

@@ -7,6 +7,10 @@ class UserError(ValueError):
     """Something the user can mend; the message is one sentence: what is wrong, where, what to do."""
 
 
+class Notice(UserWarning):
+    """Something the user should know, and may want to mend; a sentence, too."""
+
+
 class Damaged(UserError):
     """A checkpoint cannot be read, or is not what was written; the one before it may be."""
 

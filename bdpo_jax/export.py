@@ -117,9 +117,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--step", type=int, help="which kept checkpoint; default: the latest")
     options = parser.parse_args(arguments)
     set_up_output()
-    if options.candidates is not None and options.candidates < 1:
-        parser.error("--candidates must be 1 or more")
     try:
+        if options.candidates is not None and options.candidates < 1:
+            raise UserError(f"--candidates is {options.candidates}; it must be 1 or more.")
         tell(export(**vars(options)))
     except UserError as error:
         sys.exit(f"Error: {error}")

@@ -13,7 +13,7 @@ from typing import Protocol, TextIO
 import jax
 from tqdm import tqdm
 
-from bdpo_jax.errors import UserError
+from bdpo_jax.errors import Notice, UserError
 from bdpo_jax.text import courtesy
 from bdpo_jax.workdir import make_directory, replacing, writing
 
@@ -300,4 +300,4 @@ class Loggers:
             self.close()
             return
         for error in self._close_all():  # the error under way says more
-            warnings.warn(f"a logger could not be closed: {error}", stacklevel=2)
+            warnings.warn(f"a logger could not be closed: {error}", Notice, stacklevel=2)

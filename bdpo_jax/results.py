@@ -186,18 +186,19 @@ def find(directories: Iterable[str | os.PathLike]) -> tuple[list[Run], list[Prob
 
 
 def _without_repeats(runs: Sequence[Run]) -> tuple[list[Run], list[Problem]]:
-    """Leaves out what was run twice: one seed counts once in a mean. The first that came to its end is kept."""
-    kept: dict[tuple, Run] = {}
-    problems = []
-    for task, own in by_task(runs).items():
-        for run, label in sorted(zip(own, labels(own), strict=True), key=lambda pair: pair[0].results is None):
-            key = task, label, run.config["seed"], run.config["dataset_seed"]
-            if key not in kept:
-                kept[key] = run
-                continue
-            sentence = f"it has the settings and the seed of {kept[key].path} and is left out."
+    """Leaves out what was run twice by the same version: a seed counts once in a mean. The first, by path, is kept."""
+    scored: dict[str, Run] = {}
+    kept, problems = [], []
+    for run in runs:
+        seeds, version = (run.config["seed"], run.config["dataset_seed"]), (run.results or {}).get("versions")
+        key = json.dumps([_telling(run), run.variant, seeds, version], sort_keys=True)
+        first = scored.setdefault(key, run) if run.value is not None else run
+        if first is run:
+            kept.append(run)
+        else:
+            sentence = f"it has the settings and the seed of {first.path} and is left out."
             problems.append(Problem(run.path, "repeated", sentence))
-    return sorted(kept.values(), key=lambda run: run.path), problems
+    return kept, problems
 
 
 def _read_below(root: Path, found: dict[Path, Run], problems: dict[Problem, None]) -> None:

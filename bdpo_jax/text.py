@@ -8,6 +8,8 @@ import warnings
 from collections.abc import Iterator
 from typing import TextIO
 
+from bdpo_jax.errors import Notice
+
 ERRORS = "backslashreplace"  # how Python calls that
 _WITH_SOURCE = warnings.formatwarning
 
@@ -25,8 +27,8 @@ def set_up_output() -> None:
 
 
 def _sentence(message, category, filename, lineno, line=None) -> str:
-    """Those to the user need no line of source beside them."""
-    if category is UserWarning:
+    """A notice to the user needs no line of source beside it."""
+    if issubclass(category, Notice):
         return f"Warning: {message}\n"
     return _WITH_SOURCE(message, category, filename, lineno, line)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import filelock
 import numpy as np
 
-from bdpo_jax.errors import UserError
+from bdpo_jax.errors import Notice, UserError
 
 CONFIG_FILE = "config.json"
 LOCK_FILE = ".lock"
@@ -323,7 +323,7 @@ class Workdir:
         except OSError as error:
             if error.errno in _FAILURES:  # there is not even a file to lock
                 raise
-            warnings.warn(f"{self.path} cannot be locked ({error}): start no second run in it", stacklevel=3)
+            warnings.warn(f"{self.path} cannot be locked ({error}): start no second run in it", Notice, stacklevel=3)
         self._held = lock
         owner.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
 

@@ -27,11 +27,11 @@ IQL, seed 10, 50,000 updates: 41.7 on halfcheetah-medium, 34.6 on hopper-medium-
 take the six minutes of BDPO.
 On hopper-medium, on average, the policy gains nothing: on seeds 0 and 1, on which eta was chosen, it scores 70 and 79
 against 60 and 61, on 12 and 14 it is above the behavior model, on 10 and 13 below, which the program says at the end.
-What varies is how Q ranks: a single draw of the actor's scores 42 and 40 on seeds 0 and 1, scored again the best of
-ten 70 and 67, the best of a hundred 79 and 80; but the best of a hundred 59 and 59 on seeds 10 and 11, where the best
-of ten was 47 and 67. Twelve members instead of four (71 on seed 0, the behavior model's best of ten 34), sixty
-rewards in each target instead of twenty (49) and 60,000 updates of Q (51) do not mend it; the paper has twenty
-members there and fifty times the updates. walker2d and the full budgets have not been run.
+What varies is how Q ranks. The policies of seeds 0 and 1, scored on other starts: one draw 42 and 40, the best of ten
+70 and 67, of a hundred 79 and 80; but those of seeds 10 and 11 with a hundred 59 and 59, with ten 47 and 67. Twelve
+members instead of four (71 on seed 0, the behavior model's best of ten 34), sixty rewards in each target instead of
+twenty (49) and 60,000 updates of Q (51) do not mend it; the paper has twenty members there and fifty times the
+updates. walker2d and the full budgets have not been run.
 """
 
 from configs import base

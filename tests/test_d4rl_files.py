@@ -219,11 +219,16 @@ def test_a_truncated_or_damaged_file_gets_one_sentence(tmp_path):
             file.create_dataset(key, data=value, compression="gzip", chunks=True)
         first_chunk = file["observations"].id.get_chunk_info(0).byte_offset
     whole = path.read_bytes()
-    for share in (0, 0.1, 0.5, 0.9, 0.999):
+    for share in (0.1, 0.5, 0.9, 0.999):
         path.write_bytes(whole[: int(share * len(whole))])
         with pytest.raises(UserError, match="own.hdf5 is not a readable HDF5 file, perhaps truncated") as error:
             d4rl.read(path)
         assert "\n" not in str(error.value)
+    path.write_bytes(b"")
+    with pytest.raises(UserError, match="own.hdf5 is empty: it has no bytes"):
+        d4rl.read(path)
+    with pytest.raises(UserError, match="is a folder; give the path of a file in it"):
+        d4rl.read(tmp_path)
     # Opens, but fails when the compressed rows are read.
     path.write_bytes(whole[:first_chunk] + bytes(64) + whole[first_chunk + 64 :])
     with pytest.raises(UserError, match="not a readable HDF5 file"):

@@ -12,6 +12,7 @@ import pytest
 
 import launch
 from bdpo_jax import arguments, text
+from bdpo_jax.errors import Notice
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -27,16 +28,14 @@ def start(*arguments, **environment):
     [
         (("--config.etaa=1",), "There is no config key 'etaa'; the nearest known one is 'eta'."),
         (("--config=configs/locomotion.py:hoper-medium-v2",), "the nearest known one is 'hopper'"),
-        (
-            ("--config=configs/nowhere.py",),
-            "There is no config file configs/nowhere.py; go to the root of the checkout",
-        ),
-        (("--config=configs/pointmas.py",), "no config file configs/pointmas.py; the nearest is configs/pointmass.py."),
+        (("--config=configs/nowhere.py",), "no config file configs/nowhere.py; those of the checkout lie in configs/"),
+        (("--config=pointmas.py",), "There is no config file pointmas.py; the nearest is configs/pointmass.py."),
+        (("--config=" + "a" * 300,), "aaa; those of the checkout lie in configs/, below its root."),
         (
             ("--config=configs/locomotion.py:iql,hopper-medium-v2",),
             "begins with the algorithm 'iql'; the task comes first",
         ),
-        (("--config=configs/pointmass.py:quick",), "There is no point mass task 'quick'; known are pointmass."),
+        (("--config=configs/pointmass.py:quick",), "There is no point mass task 'quick'; known is pointmass."),
         (("--config.seeds=(0,4294967296)",), "config.seeds has 4294967296; seeds must be at most 4294967295."),
         (("--config.batch_size=3",), "config.batch_size is 3"),
         (("--config=configs/locomotion.py", "--config.dataset_path=/nowhere.hdf5"), "There is no file /nowhere.hdf5"),
@@ -136,7 +135,7 @@ def test_a_warning_to_the_user_is_its_sentence_and_another_keeps_its_place(monke
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         monkeypatch.setattr(warnings, "showwarning", lambda *said: sys.stderr.write(warnings.formatwarning(*said[:4])))
-        warnings.warn("Ten rows were clipped.", stacklevel=1)
+        warnings.warn("Ten rows were clipped.", Notice, stacklevel=1)
         warnings.warn("old", DeprecationWarning, stacklevel=1)
     said = capsys.readouterr().err.splitlines()
     assert said[0] == "Warning: Ten rows were clipped." and __file__ in said[1] and said[1].endswith("Warning: old")

@@ -89,14 +89,15 @@ def test_files_are_known_by_their_bytes_where_those_are_on_record(tmp_path):
 
 
 def test_a_seed_that_was_run_twice_counts_once_and_is_told(tmp_path):
-    """The first that came to its end is kept; another seed, value of a setting or task is no repetition."""
-    make_run(tmp_path / "a", step=None), make_run(tmp_path / "b", log_every=7), make_run(tmp_path / "c", recipe="")
+    """Of runs that were scored, with the same settings, known or not, variant and seed; what decides no score apart."""
+    make_run(tmp_path / "a", step=None), make_run(tmp_path / "b", None), make_run(tmp_path / "c", log_every=7)
     make_run(tmp_path / "d"), make_run(tmp_path / "e", seed=1), make_run(tmp_path / "f", eta=0.5)
+    make_run(tmp_path / "g", recipe=""), make_run(tmp_path / "h", of_an_older_version=1)
     runs, problems = results.find([tmp_path])
-    assert [run.path.name for run in runs] == ["b", "c", "e", "f"]  # c is of no variant
-    repeated = {one.path.name: one.sentence for one in problems if one.kind == "repeated"}
-    assert set(repeated) == {"a", "d"}
-    assert repeated["d"] == f"it has the settings and the seed of {tmp_path / 'b'} and is left out."
+    assert [run.path.name for run in runs] == ["a", "b", "c", "e", "f", "g", "h"]
+    (repeated,) = (one for one in problems if one.kind == "repeated")
+    assert repeated.path.name == "d"
+    assert repeated.sentence == f"it has the settings and the seed of {tmp_path / 'c'} and is left out."
 
 
 def test_a_run_s_own_folders_are_not_searched(tmp_path):

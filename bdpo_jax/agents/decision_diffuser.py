@@ -18,8 +18,8 @@ cut has no loss of noise; theirs never begin so late.
 
 Differs: a policy here sees one observation, so a plan is given the current state and not the paper's 20 last ones. f is
 learned from the first pair of each window, theirs from all; the data's pairs have the same weight but at the ends of
-episodes. Actions are not replaced by ranks. Averages move in every update. With `return_scale=0` y is in units of the
-data's largest magnitude and, where no return is positive, 1 more, so that the best is near 1 there, too.
+episodes. Actions are not replaced by ranks. Averages move in every update. With `return_scale=0` the
+data's best return is 1; where a loss is larger, the worst is 0, else no reward is.
 """
 
 import dataclasses
@@ -158,13 +158,14 @@ def prepare(state: State, dataset: Any, key: jax.Array) -> dict[str, jax.Array]:
     quantiles = jnp.quantile(dataset.observations, jnp.linspace(0, 1, QUANTILES), axis=0)
     penalised = dataset.replace(rewards=dataset.rewards - hyper.termination_penalty * dataset.terminals)
     found = returns(penalised, hyper.discount)
-    largest = jnp.maximum(jnp.abs(found).max(), jnp.finfo(found.dtype).tiny)
+    worst = jnp.where(-found.min() > found.max(), found.min(), 0.0)
+    units = (found - worst) / jnp.maximum(found.max() - worst, jnp.finfo(found.dtype).tiny)
     return {
         "observations": ranked(quantiles, dataset.observations),
         "next_observations": ranked(quantiles, dataset.next_observations),
         "padding": ranked(quantiles, jnp.zeros(dataset.observations.shape[1:])),
         "left": rows_left(dataset).astype(jnp.float32),
-        "returns": jnp.where(hyper.return_scale > 0, found / hyper.return_scale, found / largest + (found.max() <= 0)),
+        "returns": jnp.where(hyper.return_scale > 0, found / hyper.return_scale, units),
         "quantiles": quantiles,
     }
 

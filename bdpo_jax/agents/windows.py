@@ -39,8 +39,8 @@ def check_data_of(horizon: int):
         if longest < horizon and not dataset.terminals.any():
             raise UserError(
                 f"The algorithm plans {horizon} states, but the longest episode of the data has {longest} and none "
-                f"ends in a terminal, so that there is nothing to learn from: set config.horizon to at most {longest}, "
-                "or put the rows in order."
+                "ends in a terminal, so that there is nothing to learn from: give longer episodes, rows in order, or "
+                f"a config.horizon of at most {longest}."
             )
 
     return check_data

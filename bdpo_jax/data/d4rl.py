@@ -18,7 +18,7 @@ import pooch
 from bdpo_jax.data import download, rewards
 from bdpo_jax.data.dataset import Dataset, check, unknown_name
 from bdpo_jax.data.files import read
-from bdpo_jax.errors import UserError
+from bdpo_jax.errors import Notice, UserError
 from bdpo_jax.workdir import expanded
 
 ACTION_BOUND = 1 - 1e-5  # keeps actions off the edge of the box, as in the released code
@@ -282,10 +282,11 @@ class Reading(NamedTuple):
             warnings.warn(
                 f"{self.doubt}: what reads the data's own next actions, returns or windows (value_steps, n_step, "
                 "nu='data', ReBRAC, SfBC, the Decision Diffuser) finds few of them; put the rows in order.",
+                Notice,
                 stacklevel=2,
             )
         if self.gap:
-            warnings.warn(f"{self.gap}: tell in timeouts where episodes end.", stacklevel=2)
+            warnings.warn(f"{self.gap}: tell in timeouts where episodes end.", Notice, stacklevel=2)
         return finish(self.data, found, self.where), found
 
 

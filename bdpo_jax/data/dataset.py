@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from flax import struct
 
-from bdpo_jax.errors import UserError
+from bdpo_jax.errors import Notice, UserError
 from bdpo_jax.types import Array, Batch
 
 # Key -> rank of the array; a trailing axis of length one is accepted where a vector is expected.
@@ -222,7 +222,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     """The error for a `kind` ("D4RL task", ...) that does not exist; it names what is near, else all, if not many."""
     names = list(known)
     if not difflib.get_close_matches(str(name), names, n=1) and len(names) <= MOST_NAMES:
-        return UserError(f"There is no {kind} {name!r}; known are {', '.join(names)}.")
+        return UserError(f"There is no {kind} {name!r}; known {'is' if len(names) == 1 else 'are'} {', '.join(names)}.")
     nearest = difflib.get_close_matches(str(name), names, n=1, cutoff=0.0)
     return UserError(f"There is no {kind} {name!r}; the nearest known one is {nearest[0]!r}.")
 
@@ -257,6 +257,7 @@ def _clip(actions: np.ndarray, where: str, bounds: tuple[np.ndarray, np.ndarray]
     warnings.warn(
         f"{outside} of {len(actions)} actions of {where} lie outside {box} ({found}); they were clipped. If they are "
         "in other units, set config.action_bounds, or config.env whose bounds they have.",
+        Notice,
         stacklevel=3,
     )
     return np.clip(actions, -1, 1)

@@ -43,7 +43,7 @@ def read(path: str | Path, optional: tuple[str, ...] = ("timeouts",), columns: s
     """
     path = expanded(path)
     if not os.path.isfile(path):  # False, not an error, of a name too long
-        if path.is_dir():
+        if os.path.isdir(path):
             raise UserError(f"{path} is a folder; give the path of a file in it.")
         raise UserError(f"There is no file {path}; give the path of an HDF5, npz, CSV or parquet file.")
     told = (*ends.KEYS, "times") if "timeouts" in optional else ()

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bdpo_jax.data.dataset import Dataset
-from bdpo_jax.errors import UserError
+from bdpo_jax.errors import Notice, UserError
 
 LARGE_FACTOR = 10.0  # a factor beyond which it is said
 
@@ -76,6 +76,7 @@ def find_scaling(
             f"The returns of the {len(returns)} complete episodes of {where} differ by {highest - lowest:.6g} at most "
             f"({lowest:.6g} to {highest:.6g}): reward_scaling='auto' multiplies rewards by {factor:.6g}; set it to "
             "'none' or a number if that is not meant.",
+            Notice,
             stacklevel=3,
         )
     return found(factor)

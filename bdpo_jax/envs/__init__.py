@@ -18,7 +18,7 @@ from bdpo_jax.envs.locomotion import HalfCheetahEnv, HopperEnv, Walker2dEnv
 from bdpo_jax.envs.original import OriginalEnv
 from bdpo_jax.envs.physics import import_mujoco
 from bdpo_jax.envs.pointmass import PointMassEnv
-from bdpo_jax.errors import UserError
+from bdpo_jax.errors import Notice, UserError
 
 BACKENDS = ("mujoco", "gymnasium", "d4rl")
 
@@ -133,6 +133,7 @@ def _warn_of_unsupported(version: tuple[int, int]) -> None:
         warnings.warn(
             f"Python {version[0]}.{version[1]} has no mujoco whose physics are verified to be D4RL's: MuJoCo tasks "
             "need Python 3.10 to 3.13 to be scored as D4RL does.",
+            Notice,
             stacklevel=3,
         )
 

@@ -21,7 +21,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from bdpo_jax.errors import UserError
+from bdpo_jax.errors import Notice, UserError
 
 # Versions whose physics are held to D4RL's by tests: of Python 3.10 to 3.12, and of 3.13.
 VERIFIED_MUJOCO = "3.1.6"
@@ -49,6 +49,7 @@ def import_mujoco():
         warnings.warn(
             f"mujoco {mujoco.__version__} is installed, but D4RL's physics are verified for mujoco {VERIFIED_MUJOCO} "
             f"and 3.2.7 to 3.4.0 alone: scores may not be comparable with D4RL's ({INSTALL}).",
+            Notice,
             stacklevel=2,
         )
     return mujoco

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from bdpo_jax.report import commands, tables
 from bdpo_jax.report.contents import Contents
 from bdpo_jax.report.tables import Cell, Row, Table
-from bdpo_jax.results import Problem, Run, by_label
+from bdpo_jax.results import Run, by_label
 from bdpo_jax.text import ERRORS
 from bdpo_jax.workdir import replacing
 
@@ -78,7 +78,10 @@ def _count(number: int, noun: str) -> str:
 
 
 def _warnings(found: Contents) -> str:
-    lines = [_problem(problem) for problem in found.problems]
+    places: dict[tuple[str, str], list[Path]] = {}
+    for problem in found.problems:
+        places.setdefault((problem.kind, problem.sentence), []).append(problem.path)
+    lines = [_problem(paths, *said) for said, paths in places.items()]
     for task, rows in found.rows.items():
         for row in rows:
             if row.notes:
@@ -88,8 +91,9 @@ def _warnings(found: Contents) -> str:
     return f'<div class="box" id="warnings"><h2>{_count(len(lines), "warning")}</h2>\n<ul>{"".join(lines)}</ul></div>\n'
 
 
-def _problem(problem: Problem) -> str:
-    return _line(problem.kind, str(shown(problem.path)), problem.sentence)
+def _problem(paths: Sequence[Path], kind: str, sentence: str) -> str:
+    more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+    return _line(kind, f"{shown(paths[0])}{more}", sentence)
 
 
 def _line(kind: str, where: str, sentence: str) -> str:

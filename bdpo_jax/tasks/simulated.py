@@ -166,7 +166,7 @@ class Simulated:
         apart = own["interval"][1] < heads[best]["interval"][0]
         return (
             f"The policy's {own['name']} is below the behavior model's: {told(own)} against {told(behavior)}{third} "
-            f"(95% intervals{'' if apart else ', which overlap'}); "
+            f"(95% intervals{'' if apart else '; those of the policy and of the best overlap'}); "
             f'load_policy(..., policy="{best}") gives the one that scored best'
         )
 

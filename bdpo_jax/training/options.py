@@ -28,7 +28,7 @@ class Training:
     eval_episodes: int = number(10, "per evaluation; antmaze 100", least=1, may_change=True, of=SIMULATED)
     final_episodes: int = number(0, "in the last evaluation; 0: eval_episodes", least=0, may_change=True, of=SIMULATED)
     log_every: int = number(1_000, "updates; a stop signal may have to wait as long", least=1, may_change=True)
-    checkpoint_every: int = number(50_000, "updates", least=1, may_change=True)
+    checkpoint_every: int = number(50_000, "updates; the end of a phase is saved, too", least=1, may_change=True)
     keep_checkpoints: int = number(3, "how many checkpoints are kept", least=1, may_change=True)
     profile_updates: int = number(
         0, "record so many updates of the last phase with JAX's profiler; 0: none", least=0, may_change=True
@@ -79,7 +79,10 @@ def check(config) -> None:
         numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
         if not numbers or len(set(values)) != len(values):
             raise UserError(f"config.sweep.{name} is {tuple(values)!r}; it must be a tuple of different numbers.")
-    AGENTS[config.agent].check(config)
+    agent = AGENTS[config.agent]
+    agent.check(config)
+    if hasattr(agent.Static, "schedule"):  # of diffusion, which refuses what float32 cannot hold
+        _ = settings.read(agent.Static, config, action_dim=1).schedule
 
 
 def describe(config) -> str:

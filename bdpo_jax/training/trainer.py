@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from bdpo_jax import devices, loggers, tasks
 from bdpo_jax.agents import AGENTS
 from bdpo_jax.agents.base import State
-from bdpo_jax.errors import Damaged, Diverged, NonFinite, Stopped, UserError
+from bdpo_jax.errors import Damaged, Diverged, NonFinite, Notice, Stopped, UserError
 from bdpo_jax.tasks.base import Task
 from bdpo_jax.training import engine as engines
 from bdpo_jax.training import options, sources, sweep
@@ -231,12 +231,15 @@ def _means(values: engines.Metrics) -> dict[str, float]:
 
 def _make_task(config) -> tuple[Task, list[str]]:
     """Returns the task, and what was warned of on the way, which results keep."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        task = tasks.make(config)
-    for one in caught:
-        warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
-    return task, [str(one.message) for one in caught if one.category is UserWarning]
+    caught: list[warnings.WarningMessage] = []
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            task = tasks.make(config)
+    finally:  # they may explain an error
+        for place in {(str(one.message), one.category, one.filename, one.lineno): None for one in caught}:
+            warnings.warn_explicit(*place)
+    return task, [str(one.message) for one in caught if issubclass(one.category, Notice)]
 
 
 def _broken_before(configs: dict, path: Path) -> dict[str, str]:

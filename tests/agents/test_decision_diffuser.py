@@ -65,18 +65,18 @@ def test_returns_are_discounted_penalised_and_scaled(prepared):
     np.testing.assert_allclose(prepared["returns"], np.array([2.5, 3, 2, 8.5, 1]) / 2)
     state = start(discount=0.5, return_scale=0.0, termination_penalty=20.0)
     found = jax.jit(decision_diffuser.prepare)(state, trajectories(), jax.random.key(0))["returns"]
-    # 4 - 20; 2 - 16 / 2; 1 - 6 / 2, in units of the largest magnitude, 16.
-    np.testing.assert_allclose(found, np.array([-2, -6, -16, 8.5, 1]) / 16)
+    # 4 - 20; 2 - 16 / 2; 1 - 6 / 2, between the worst and the best.
+    np.testing.assert_allclose(found, (np.array([-2, -6, -16, 8.5, 1]) + 16) / 24.5, rtol=1e-6)
 
 
-@pytest.mark.parametrize(("rewards", "expected"), [(-2.0, [-3.5, -3, -2, -3, -2]), (0.0, [0, 0, 0, 0, 0])])
-def test_the_best_return_is_1_where_none_is_positive(rewards, expected):
-    """In units of the largest magnitude, 3.5; so that a target of .9 asks for what the data have."""
+def test_the_best_return_is_1_and_larger_losses_begin_at_0():
+    """So that a target of .9 asks for what the data have, also where no return is positive; nothing is all 0."""
     state = start(discount=0.5, return_scale=0.0, termination_penalty=0.0)
     data = trajectories()
-    data = data.replace(rewards=jnp.full_like(data.rewards, rewards))
-    found = jax.jit(decision_diffuser.prepare)(state, data, jax.random.key(0))["returns"]
-    np.testing.assert_allclose(found, 1 + np.array(expected) / 3.5, rtol=1e-6)
+    for rewards, expected in ((1.0, [1.75, 1.5, 1, 1.5, 1]), (-1.0, [0, 0.25, 0.75, 0.25, 0.75]), (0.0, [0] * 5)):
+        changed = data.replace(rewards=jnp.full_like(data.rewards, rewards))
+        found = jax.jit(decision_diffuser.prepare)(state, changed, jax.random.key(0))["returns"]
+        np.testing.assert_allclose(found, np.array(expected) / (1.75 if rewards > 0 else 0.75), rtol=1e-6)
 
 
 def test_data_without_a_whole_window_are_a_mistake():

@@ -491,6 +491,7 @@ def test_updates_can_be_profiled(tmp_path, capsys):
         ("runs_at_once", -1),
         ("log_every", 7),
         ("action_bound", 0.0),
+        ("beta_max", 1e5),
         ("actor_widths", (0,)),
         ("actor_widths", ()),
     ],

@@ -49,7 +49,10 @@ def test_a_policy_below_the_behavior_model_is_told_with_both_intervals_and_the_w
         return {name: {"return": mean, "return_interval": (mean - 1, mean + 1)} for name, mean in means.items()}
 
     worse = task.advice(scores(policy=1.0, behavior=2.0))
-    assert "1.00 [0.00, 2.00] against 2.00 [1.00, 3.00] (95% intervals, which overlap)" in worse
+    assert (
+        "1.00 [0.00, 2.00] against 2.00 [1.00, 3.00] (95% intervals; those of the policy and of the best overlap)"
+        in worse
+    )
     assert "(95% intervals);" in task.advice(scores(policy=1.0, behavior=3.5))
     assert 'load_policy(..., policy="behavior")' in worse
     assert 'policy="behavior_best_of")' in task.advice(scores(policy=1.0, behavior=2.0, behavior_best_of=3.0))
