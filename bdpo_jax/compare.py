@@ -10,6 +10,7 @@ import csv
 import functools
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import numpy as np
 from bdpo_jax import plotting, results
 from bdpo_jax.data import synthetic2d
 from bdpo_jax.distances import sliced_wasserstein
-from bdpo_jax.errors import UserError
+from bdpo_jax.errors import Notice, UserError
 from bdpo_jax.policy import load_policy
 from bdpo_jax.results import Run, by_label, by_task, file_name
 from bdpo_jax.text import set_up_output, tell
@@ -30,7 +31,7 @@ SAMPLES = 10_000  # of a policy in the plane
 
 
 def find(directories: Sequence[str | Path]) -> list[Run]:
-    """Returns the scored runs in and below the directories, by path; says which of them are left out.
+    """Returns the scored runs in and below the directories, by path; warns of those that are left out.
 
     Raises:
       UserError: a directory holds none.
@@ -39,7 +40,7 @@ def find(directories: Sequence[str | Path]) -> list[Run]:
     scored = [run for run in runs if run.value is not None]
     repeated = [problem for problem in problems if problem.kind == "repeated"]
     for problem in repeated:
-        tell(f"Warning: {problem.path}: {problem.sentence}", error=True)
+        warnings.warn(f"{problem.path}: {problem.sentence}", Notice, stacklevel=2)
     found = [run.path for run in scored] + [problem.path for problem in repeated]
     for directory in directories:
         if not any(path.is_relative_to(expanded(directory).absolute()) for path in found):

@@ -118,8 +118,6 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     set_up_output()
     try:
-        if options.candidates is not None and options.candidates < 1:
-            raise UserError(f"--candidates is {options.candidates}; it must be 1 or more.")
         tell(export(**vars(options)))
     except UserError as error:
         sys.exit(f"Error: {error}")

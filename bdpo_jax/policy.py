@@ -64,6 +64,8 @@ def restore_policy(
     if candidates is not None:
         if "candidates" not in inspect.signature(function).parameters:
             raise UserError(f"The policy {policy!r} of {config.agent} draws one action; leave candidates out.")
+        if candidates < 1:
+            raise UserError(f"candidates is {candidates}; it must be 1 or more.")
         function = functools.partial(function, candidates=candidates)
     state, root, wide, sizes = _restore(workdir, config, agent, step)
     return Restored(lambda observations, key: function(state, observations, key), root, wide, **sizes)

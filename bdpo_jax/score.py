@@ -63,8 +63,6 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         if not 0 <= options.seed < 2**32:
             raise UserError(f"--seed is {options.seed}; it must be from 0 to {2**32 - 1}.")
-        if options.candidates is not None and options.candidates < 1:
-            raise UserError(f"--candidates is {options.candidates}; it must be 1 or more.")
         tell(score(**vars(options)))
     except UserError as error:
         sys.exit(f"Error: {error}")

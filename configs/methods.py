@@ -154,8 +154,8 @@ BDPO = [
             "path_lambda": 0.9,
         },
     ),
-    # Two thirds of the time of 20,000 and 20,000 updates; distances with waves up to 4, .09 .08 .09 .05 .09
-    # instead of .07 .05 .08 .06 .07.
+    # Two thirds of the time of 20,000 and 20,000 updates. Distances, seeds 0 to 4, waves up to 4: .09 .08 .09 .05 .09,
+    # were .07 .05 .08 .06 .07.
     (r"synthetic2d/8gaussians,quick", {"pretrain_steps": 16_000, "train_steps": 13_000}),
     # The energy rises beyond the data, and so do the actor's paths: of those alone .36 and more, of noised data .17, of
     # half and half .09, of a quarter of paths .14 (seed 0).

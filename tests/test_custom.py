@@ -147,11 +147,11 @@ def test_scaled_rewards_are_checked(tmp_path):
 
 
 def test_a_run_on_ones_own_file_is_scored_in_ones_own_environment(tmp_path):
-    config = config_file.get_config(save(tmp_path / "swing.npz", pendulum_rows()) + ",gaussian")
+    config = config_file.get_config(save(tmp_path / "swing.npz", pendulum_rows()))
     settings.update(config, {**TINY, "env": "Pendulum-v1"})
     results = training.run(config, tmp_path / "run")
     assert results["task"] == "swing"
-    for policy in ("policy", "behavior"):
+    for policy in ("policy", "behavior", "behavior_best_of"):
         scores = results["scores"][policy]
         assert list(scores["lengths"]) == [200, 200] and (np.array(scores["returns"]) < 0).all()
     assert results["headline"]["value"] == results["scores"]["policy"]["return"]

@@ -36,7 +36,10 @@ def start(*arguments, **environment):
             "begins with the algorithm 'iql'; the task comes first",
         ),
         (("--config=configs/pointmass.py:quick",), "There is no point mass task 'quick'; known is pointmass."),
-        (("--config.seeds=(0,4294967296)",), "config.seeds has 4294967296; seeds must be at most 4294967295."),
+        (
+            ("--config.seeds=(0,4294967296)",),
+            "config.seeds is (0, 4294967296); it must be a tuple of different whole numbers, from 0 to 4294967295.",
+        ),
         (("--config.batch_size=3",), "config.batch_size is 3"),
         (("--config=configs/locomotion.py", "--config.dataset_path=/nowhere.hdf5"), "There is no file /nowhere.hdf5"),
     ],

@@ -18,8 +18,8 @@ cut has no loss of noise; theirs never begin so late.
 
 Differs: a policy here sees one observation, so a plan is given the current state and not the paper's 20 last ones. f is
 learned from the first pair of each window, theirs from all; the data's pairs have the same weight but at the ends of
-episodes. Actions are not replaced by ranks. Averages move in every update. With `return_scale=0` the
-data's best return is 1; where a loss is larger, the worst is 0, else no reward is.
+episodes. Actions are not replaced by ranks. Averages move in every update. With `return_scale=0` the data's best return
+is 1; where a loss is larger, the worst is 0, else no reward is.
 """
 
 import dataclasses

@@ -9,6 +9,8 @@ from bdpo_jax.data.options import SIMULATED, Data
 from bdpo_jax.errors import UserError
 from bdpo_jax.settings import anything, number
 
+MOST_SEED = 2**32 - 1
+
 
 @dataclasses.dataclass(frozen=True)
 class Training:
@@ -16,7 +18,7 @@ class Training:
 
     agent: str = anything("bdpo", "the algorithm, a name of bdpo_jax.agents.AGENTS")
     recipe: str = anything("", "FAMILY/TASK,ALGORITHM,VARIANT that a config file made this of; empty: made by hand")
-    seed: int = number(0, "the seed of the run: networks, batches, noise, episodes", least=0, most=2**32 - 1)
+    seed: int = number(0, "the seed of the run: networks, batches, noise, episodes", least=0, most=MOST_SEED)
     batch_size: int = number(256, "transitions per update [T2]", least=1)
 
     # Groups: several runs over one dataset, each in a directory of its own; `sweep` gives several values of a number.
@@ -70,11 +72,11 @@ def check(config) -> None:
         )
     settings.refuse_unread(config, config.family, Training, Data)
     seeds = tuple(config.seeds)
-    whole = all(isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0 for seed in seeds)
+    whole = all(isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed <= MOST_SEED for seed in seeds)
     if not whole or len(set(seeds)) != len(seeds):
-        raise UserError(f"config.seeds is {seeds!r}; it must be a tuple of different whole numbers, zero or more.")
-    if max(seeds, default=0) >= 2**32:
-        raise UserError(f"config.seeds has {max(seeds)}; seeds must be at most {2**32 - 1}.")
+        raise UserError(
+            f"config.seeds is {seeds!r}; it must be a tuple of different whole numbers, from 0 to {MOST_SEED}."
+        )
     for name, values in config.sweep.items():
         numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
         if not numbers or len(set(values)) != len(values):

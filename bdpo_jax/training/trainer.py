@@ -237,9 +237,10 @@ def _make_task(config) -> tuple[Task, list[str]]:
             warnings.simplefilter("always")
             task = tasks.make(config)
     finally:  # they may explain an error
-        for place in {(str(one.message), one.category, one.filename, one.lineno): None for one in caught}:
-            warnings.warn_explicit(*place)
-    return task, [str(one.message) for one in caught if issubclass(one.category, Notice)]
+        told = dict.fromkeys((str(one.message), one.category, one.filename, one.lineno) for one in caught)
+        for warning in told:
+            warnings.warn_explicit(*warning)
+    return task, [message for message, category, *_ in told if issubclass(category, Notice)]
 
 
 def _broken_before(configs: dict, path: Path) -> dict[str, str]:

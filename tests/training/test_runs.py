@@ -106,6 +106,8 @@ def test_its_policies_can_be_loaded(whole):
         load_policy(workdir, policy="actor")
     with pytest.raises(UserError, match="'behavior' of bdpo draws one action"):
         load_policy(workdir, policy="behavior", candidates=3)
+    with pytest.raises(UserError, match="candidates is 0; it must be 1 or more"):
+        load_policy(workdir, candidates=0)
     for wrong in (np.zeros(3), np.zeros((5, 1)), 0.0):
         with pytest.raises(UserError, match=r"observations have the shape .*; this run's are \[..., 2\]"):
             policy(wrong)
