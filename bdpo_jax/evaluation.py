@@ -122,10 +122,10 @@ def _run(policy, members, seed, pool, workers):
         """Steps these episodes; returns those that go on."""
         left = []
         for i in some:
-            observations[i], reward, over, infos[i] = contract.step(members[i], actions[i], step, i)
+            observations[i], reward, *ends, infos[i] = contract.step(members[i], actions[i], step, i)
             returns[i] += reward
             lengths[i] += 1
-            if not over:
+            if not any(ends):
                 left.append(i)
         return left
 

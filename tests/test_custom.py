@@ -102,7 +102,7 @@ def test_shuffled_rows_do_not_scale_rewards(tmp_path):
         with pytest.warns(UserWarning, match="as if the rows were shuffled: what reads"):
             assert custom.load(path, "none").size == 60
         reading = custom.by_rules(custom.read(path), path)
-        assert reading.doubt in inspect.facts(reading)["suspicious"]
+        assert f"{reading.doubt}: put the rows in order" in inspect.facts(reading)["suspicious"]
 
 
 def test_an_end_that_timeouts_miss_is_said(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from gymnasium.spaces import Box, Dict, Discrete, Tuple
 
 from bdpo_jax import evaluation, settings, tasks, training
-from bdpo_jax.data import custom, minari, spaces
+from bdpo_jax.data import custom, fit, minari, spaces
 from bdpo_jax.envs import contract, foreign
 from bdpo_jax.errors import UserError
 from configs import custom as config_file
@@ -206,6 +206,9 @@ def test_a_fault_in_a_later_step_is_the_environments_not_the_policys():
     contract.trial(make, 0)
     with pytest.raises(UserError, match=r"BreaksLater-v0' raised KeyError: 'joint' .*at step 3 of episode \d"):
         evaluation.evaluate(still, make, 2, seed=0)
+    raw = {"observations": np.zeros((2, 2)), "actions": np.zeros((2, 1)), "rewards": np.zeros(2)}
+    with pytest.raises(UserError, match=r"BreaksLater-v0' raised KeyError: 'joint' .*at step 3 of episode 0"):
+        fit.compare(raw | {"terminals": np.zeros(2, bool)}, make, "BreaksLater-v0")
 
     class NaNLater(Line):
         def observe(self):

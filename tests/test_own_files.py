@@ -223,7 +223,11 @@ def test_times_that_grow_are_taken(tmp_path, others, columns):
             {"terminated": [0, 1, 1, 0, 0, 0], "episodes": [0, 0, 0, 1, 1, 1]},
             r"Row 1 of .* is terminal, but by episodes its episode goes on \(1 such rows .*last row only, .*=none'",
         ),
-        ({"lengths": [3, 4]}, "lengths of .* sum to 7; they are the rows of each episode, 6 in all"),
+        (
+            {"timeouts": [1, 0, 0, 1, 0, 0], "episodes": [0, 0, 0, 1, 1, 1]},  # set where episodes begin
+            r"Row 0 of .* timed out, but by episodes its .* goes on \(2 such rows .*timeouts=none'.*episodes=none",
+        ),
+        ({"lengths": [3, 4]}, "lengths of .* sum to 7; they are .*, 6 in all: mend them, or .*lengths=none"),
         ({"lengths": [1.5, 4.5]}, "lengths of .* are not all whole numbers"),
         (
             {"observation": np.zeros((6, 2))},
@@ -243,6 +247,102 @@ def test_times_that_grow_are_taken(tmp_path, others, columns):
 def test_ends_that_are_impossible_are_said(tmp_path, others, message):
     np.savez(tmp_path / "own.npz", **arrays(**others))
     with pytest.raises(UserError, match=message):
+        files.read(tmp_path / "own.npz")
+
+
+@pytest.mark.parametrize("key", ["timeouts", "next_observations", "episode_starts", "episodes", "lengths", "times"])
+def test_what_a_file_has_may_be_left_out(tmp_path, key):
+    """Each of these contradicts the way in which the file tells its episodes."""
+    odd = {"timeouts": [1, 0, 0, 1, 0, 0], "next_observations": NEXT + 0.01, "episode_starts": [1, 1, 1, 1, 1, 1]}
+    odd |= {"episodes": [0, 0, 0, 0, 0, 1], "lengths": [6], "times": [0, 0, 0, 0, 0, 0]}
+    way = {"lengths": [3, 3]} if key != "lengths" else {"episodes": [0, 0, 0, 1, 1, 1]}
+    np.savez(tmp_path / "own.npz", **arrays(**way, **{key: odd[key]}))
+    path = str(tmp_path / "own.npz")
+    left = custom.read(path, f"{key}=none")
+    np.savez(path, **arrays(**way))
+    expected = custom.read(path)
+    assert left.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(left[name], value)
+
+
+def test_what_a_file_needs_may_not_be_left_out(tmp_path):
+    np.savez(tmp_path / "own.npz", **arrays(lengths=[3, 3]))
+    with pytest.raises(UserError, match="names 'none' for rewards, which .* does not have"):
+        files.read(tmp_path / "own.npz", columns="rewards=none")
+
+
+def test_a_column_of_a_table_is_not_the_lengths_of_its_episodes(tmp_path):
+    text = LOG.replace("note", "lengths").replace("start", "3").replace('"cut, off"', "3").replace("fell", "3")
+    raw = files.read(write(tmp_path / "log.csv", text), columns=COLUMNS)
+    np.testing.assert_array_equal(raw["timeouts"], [0, 0, 1, 0, 0, 0])
+
+
+def test_a_flag_that_stays_set_is_said(tmp_path):
+    np.savez(tmp_path / "own.npz", **arrays(terminated=[0, 1, 1, 0, 0, 1], timeouts=np.zeros(6, bool)))
+    path, sentence = str(tmp_path / "own.npz"), r"1 terminal rows of .* follow a terminal row \(the first is row 2\)"
+    with pytest.warns(UserWarning, match=sentence):
+        custom.load(path, "none")
+    assert any(
+        re.search(sentence, note) for note in inspect.facts(custom.by_rules(custom.read(path), path))["suspicious"]
+    )
+    np.savez(tmp_path / "bandit.npz", **arrays(terminated=np.ones(6, bool), timeouts=np.zeros(6, bool)))
+    path = str(tmp_path / "bandit.npz")
+    assert custom.by_rules(custom.read(path), path).notices == ()
+
+
+@pytest.mark.parametrize("share, is_told", [(0.3, False), (0.3, True), (1.0, False), (1.0, True)])
+def test_observations_that_were_measured_twice_are_not_taken_for_ends_in_silence(tmp_path, share, is_told):
+    random = np.random.default_rng(0)
+    walk = np.cumsum(random.normal(size=(61, 2)), axis=0)
+    following = walk[1:] + 1e-3 * (random.random((60, 1)) < share)
+    file = {"observations": walk[:-1], "next_observations": following, "rewards": random.normal(size=60)}
+    file |= {"actions": np.zeros((60, 1)), "terminals": np.arange(60) % 20 == 19}
+    np.savez(tmp_path / "own.npz", **file, **({"timeouts": np.zeros(60, bool)} if is_told else {}))
+    path = str(tmp_path / "own.npz")
+    sentence = "as if they were rounded or measured twice.*leave them out by .*next_observations=none"
+    with pytest.warns(UserWarning, match=sentence) as caught:
+        custom.load(path, "none")
+    assert not any("shuffled" in str(one.message) or "rows in order" in str(one.message) for one in caught)
+    assert all(("tell in timeouts" in str(one.message)) == (not is_told) for one in caught)
+    if share == 1:
+        with pytest.raises(UserError, match=sentence):
+            custom.load(path, "auto")
+
+
+@pytest.mark.parametrize("kind", ["npz", "csv"])
+def test_a_column_that_float32_holds_too_coarsely_is_refused(tmp_path, kind):
+    """A robot 5,334 km north of its origin, 2 cm a step, where float32 tells half metres apart."""
+    place = 5_334_000 + np.arange(400) / 50
+    heading = np.sin(np.arange(400) / 9)
+    if kind == "npz":
+        observations = np.stack([heading, place], axis=1)
+        file = {"observations": observations, "actions": np.zeros((400, 1)), "rewards": heading, "lengths": [400]}
+        np.savez(tmp_path / "own.npz", **file, terminals=np.zeros(400))
+        columns, subject = "", "observations of .* lies around 5334003.* in column 1"
+    else:
+        rows = "".join(f"{h},{p},0,1,0,a\n" for h, p in zip(heading, place, strict=True))
+        write(tmp_path / "own.csv", "heading,north,actions,rewards,terminals,episodes\n" + rows)
+        columns, subject = "observations=heading,north", "The column 'north' of .* lies around 5334003"
+    with pytest.raises(UserError, match=f"{subject}.*float32 loses more than half of its changes"):
+        files.read(tmp_path / f"own.{kind}", columns=columns)
+    near = 5_334 + np.arange(400) / 50  # in kilometres from elsewhere it would do
+    np.savez(tmp_path / "own.npz", **arrays(obs=near[:6, None], lengths=[6]))
+    assert files.read(tmp_path / "own.npz")["observations"].shape == (6, 1)
+
+
+def test_an_array_that_is_no_column_is_one_sentence(tmp_path):
+    with h5py.File(tmp_path / "own.hdf5", "w") as file:
+        for key, value in arrays(lengths=[3, 3]).items():
+            file[key] = value
+        file["robot"], file["rate"] = "arm7", 50.0
+    for name, value in (("robot", "b'arm7'"), ("rate", "50.0")):
+        with pytest.raises(
+            UserError, match=rf"'{name}' of .* is a single value \({value}\); observations need one row"
+        ):
+            files.read(tmp_path / "own.hdf5", columns=f"observations={name}")
+    np.savez(tmp_path / "own.npz", **arrays(acts=np.zeros(6), lengths=[3, 3]))
+    with pytest.raises(UserError, match=r"actions of .* \[6\]; it must be \[rows, width\]: reshape it to \[rows, 1\]"):
         files.read(tmp_path / "own.npz")
 
 
@@ -305,10 +405,10 @@ def test_a_table_of_another_encoding_is_one_sentence(tmp_path, encoding):
         files.read(tmp_path / "log.csv")
 
 
-@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize("kind", ["csv", "parquet", "lists", "fixed lists"])
 def test_the_next_observation_of_a_terminal_row_may_be_missing(tmp_path, kind):
     """As pandas' `shift` leaves it."""
-    path = tmp_path / f"log.{kind}"
+    path = tmp_path / ("log.csv" if kind == "csv" else "log.parquet")
     if kind == "csv":
         write(path, "observations,next_observations,actions,rewards,terminals\n1,2,0,0,0\n2,,0,0,1\n5,6,0,0,0\n")
     else:
@@ -316,6 +416,10 @@ def test_the_next_observation_of_a_terminal_row_may_be_missing(tmp_path, kind):
         from pyarrow import parquet
 
         table = {"observations": [1.0, 2, 5], "next_observations": [2.0, None, 6], "terminals": [0, 1, 0]}
+        if "lists" in kind:
+            lists = pyarrow.list_(pyarrow.float64(), 1 if kind == "fixed lists" else -1)
+            for key in ("observations", "next_observations"):
+                table[key] = pyarrow.array([one and [one] for one in table[key]], lists)
         parquet.write_table(pyarrow.table(table | {"actions": [0, 0, 0], "rewards": [0, 0, 0]}), path)
     np.testing.assert_array_equal(custom.load(str(path), "none").next_observations, [[2], [2], [6]])
 
@@ -384,6 +488,15 @@ def test_inspect_reads_columns_and_an_environment(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "Pendulum-v1: observations 3, actions 1 in [-2, 2], at most 200 steps" in printed
     assert "rows         400, of which 398 are transitions" in printed and "nothing found" in printed
+
+
+def test_inspect_leaves_a_picture_of_the_log_s_own_name_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.savez("own.npz", **arrays(lengths=[3, 3]))
+    (tmp_path / "own.png").write_text("a robot")
+    inspect.main(["own.npz", "--env", "none"])
+    assert (tmp_path / "own.png").read_text() == "a robot"
+    assert (tmp_path / "own-inspect.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_every_key_has_its_names_once():

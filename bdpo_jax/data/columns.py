@@ -31,8 +31,8 @@ NAMES: dict[str, tuple[str, ...]] = {
 }
 LABELS = ("episodes",)  # compared, never computed with: any type will do
 MAY_LACK = "next_observations"  # those of terminal rows, which the check of whole arrays knows
-NONE = "none"  # `terminals=none`: no row is terminal; `times=none`: a column that is called so is no time
-NONE_KEYS = ("terminals", "times")
+NONE = "none"  # `terminals=none`: no row is terminal; `times=none`: what is called so in the file is no time
+NEEDED = ("observations", "actions", "rewards")  # which cannot be none
 SHOWN = 20  # names of a file in one message
 
 
@@ -102,7 +102,7 @@ def gather(source: Source, keys: Sequence[str], columns: str, where: str) -> dic
             places = [str(place + 1) for place, other in enumerate(source.names) if other == name]
             raise UserError(f"{where} has two columns {name!r} (number {' and '.join(places)}); rename one of them.")
     numbers = [name for key, names in every.items() if key not in LABELS for name in names if name != NONE]
-    labels = [name for key, names in every.items() if key in LABELS for name in names]
+    labels = [name for key, names in every.items() if key in LABELS for name in names if name != NONE]
     arrays, compared = source.take(list(dict.fromkeys(numbers)), labels, every.get(MAY_LACK, []))
     gathered = {}
     for key, names in every.items():
@@ -140,6 +140,8 @@ def missing(key: str, names: Sequence[str], where: str) -> UserError:
 
 def _known(source: Source, key: str, where: str) -> list[str]:
     """The name under which a file has a key, if it has it."""
+    if key == "lengths" and source.is_table:  # a number for each episode, where there is one for each row
+        return []
     if key in source.names:
         return [key]
     present = [name for name in NAMES[key] if name in source.names]
@@ -153,7 +155,7 @@ def _known(source: Source, key: str, where: str) -> list[str]:
 
 def _expand(source: Source, key: str, wanted: Sequence[str], where: str) -> list[str]:
     """The names that `wanted` stands for, those of a pattern in the file's order."""
-    if key in NONE_KEYS and list(wanted) == [NONE]:
+    if key not in NEEDED and list(wanted) == [NONE]:
         return [NONE]
     expanded: list[str] = []
     for name in wanted:
@@ -176,12 +178,15 @@ def _expand(source: Source, key: str, wanted: Sequence[str], where: str) -> list
 
 def _side_by_side(key: str, parts: Mapping[str, np.ndarray], where: str) -> np.ndarray:
     """Columns as one array `[rows, width]`, or `[rows]` where the key is a vector, in float32."""
+    parts = {name: np.asarray(part) for name, part in parts.items()}  # a lone text of an HDF5 file is none
     first = next(iter(parts))
-    rows = np.shape(parts[first])[:1]
+    rows = parts[first].shape[:1]
     if rows == (0,):
         raise UserError(f"{where} is empty (the column {first!r} has 0 rows); give a dataset with at least two steps.")
     numbers = []
     for name, part in parts.items():
+        if not part.ndim:
+            raise UserError(f"{name!r} of {where} is a single value ({part}); {key} need one row per step.")
         if part.dtype.kind not in "biuf":
             raise UserError(f"The column {name!r} of {where} has the type {part.dtype}; it must hold numbers.")
         if part.ndim not in (1, 2) or part.shape[:1] != rows:

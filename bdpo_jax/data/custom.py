@@ -7,11 +7,14 @@ import gymnasium
 import numpy as np
 
 from bdpo_jax.data import d4rl, ends, files, rewards, spaces
+from bdpo_jax.data.columns import flag
 from bdpo_jax.data.dataset import Dataset, check
 from bdpo_jax.envs import foreign
 from bdpo_jax.errors import UserError
 
 OPTIONAL: tuple[str, ...] = ("timeouts", "next_observations")
+NO_ENVIRONMENT = "none"  # where no environment is wanted
+NEAR = 0.1  # of a step: two observations that are so near are hardly of two episodes
 
 
 def load(
@@ -91,38 +94,69 @@ def by_rules(raw: dict, path: str, box: gymnasium.Space | None = None) -> d4rl.R
         own = spaces.finite_box(box)
         bounds = own.low, own.high
     data = check(data, path, clip_actions=True, bounds=bounds)
-    doubt = gap = ""
+    doubt = remedy = ""
+    notices = _terminals_in_a_row(raw["terminals"], path)
     if "next_observations" in raw:
         follows = ends.followed(raw)
-        doubt, gap = _apart(raw, follows, path)
+        doubt, remedy, found = _apart(raw, follows, path)
+        notices += found
         raw.setdefault("timeouts", ~follows & ~raw["terminals"])
-    return d4rl.Reading(path, raw, data, *d4rl.episodes(raw, len(raw["rewards"]) + 1), doubt=doubt, gap=gap)
+    by_episode = d4rl.episodes(raw, len(raw["rewards"]) + 1)
+    return d4rl.Reading(path, raw, data, *by_episode, doubt=doubt, remedy=remedy, notices=notices)
 
 
-def _apart(raw: dict, follows: np.ndarray, path: str) -> tuple[str, str]:
-    """Returns the `doubt` and the `gap` of a reading, by the rows that end no episode and are not followed.
+def _terminals_in_a_row(terminals: np.ndarray, path: str) -> tuple[str, ...]:
+    """A sentence about a flag that stays set after an episode's end, unless every row is an episode of its own."""
+    again = terminals[1:] & terminals[:-1]
+    if not again.any() or terminals.all():
+        return ()
+    return (
+        f"{again.sum()} terminal rows of {path} follow a terminal row (the first is row {np.argmax(again) + 1}), each "
+        "as an episode of one row: if the flag stays set after the end, keep the first of such rows only.",
+    )
+
+
+def _apart(raw: dict, follows: np.ndarray, path: str) -> tuple[str, str, tuple[str, ...]]:
+    """Returns `doubt`, `remedy` and `notices` of a reading, by the rows that end no episode and are not followed.
 
     Where most are not, rows are out of order, and no episodes can be told. Where some are not and `timeouts` are told,
-    these miss an end there; without `timeouts` each such row is an end.
+    these miss an end there; without `timeouts` each such row is an end. Either way it may be that the two observations
+    are one that was rounded or measured twice.
 
     Args:
       raw: of `read`.
       follows: `[rows]`, see `ends.followed`.
       path: of the file.
     """
+    is_told = "timeouts" in raw
     inside = ~(raw["terminals"] | raw.get("timeouts", False))[:-1]
     apart = inside & ~follows[:-1]
+    observations, following = raw["observations"], raw["next_observations"][:-1]
+    step = np.median(np.linalg.norm(following - observations[:-1], axis=1))
+    near = apart & (np.linalg.norm(following - observations[1:], axis=1) < NEAR * step)
+    twice = "as if they were rounded or measured twice"
+    remedy = f"leave them out by {flag('next_observations=none')}"
+    remedy += "" if is_told else ", and tell in timeouts where episodes end"
     if apart.sum() > inside.sum() / 2:
-        return (
+        is_near = near.sum() > apart.sum() / 2
+        doubt = (
             f"{apart.sum()} of {inside.sum()} rows of {path} are not followed by a row that begins with their "
-            "next_observations, as if the rows were shuffled"
-        ), ""
-    if not apart.any() or "timeouts" not in raw:
-        return "", ""
-    return "", (
-        f"{apart.sum()} rows of {path} end no episode, but the next row does not begin with their next_observations "
-        f"(the first is row {np.argmax(apart)})"
-    )
+            f"next_observations, {twice if is_near else 'as if the rows were shuffled'}"
+        )
+        return doubt, remedy if is_near else "put the rows in order", ()
+    notices = []
+    if near.any():
+        notices.append(
+            f"{near.sum()} rows of {path} have next_observations that are not the next row's observations, but within "
+            f"a tenth of a step of them (the first is row {np.argmax(near)}), {twice}; what follows such a row is not "
+            f"read as its episode: {remedy}."
+        )
+    if is_told and (far := apart & ~near).any():
+        notices.append(
+            f"{far.sum()} rows of {path} end no episode, but the next row does not begin with their next_observations "
+            f"(the first is row {np.argmax(far)}): tell in timeouts where episodes end."
+        )
+    return "", "", tuple(notices)
 
 
 def action_box(bounds: Sequence, env_space: gymnasium.Space | None, width: int) -> gymnasium.Space | None:
@@ -157,5 +191,7 @@ def action_box(bounds: Sequence, env_space: gymnasium.Space | None, width: int) 
 
 
 def environment(name: str) -> Callable[[], foreign.Fitted] | None:
-    """A function that makes the environment `name`, fitted (see `foreign.Fitted`); None where the name is empty."""
-    return functools.partial(foreign.make, repr(name), functools.partial(gymnasium.make, name)) if name else None
+    """A function that makes the environment `name`, fitted (see `foreign.Fitted`); None for "" and `NO_ENVIRONMENT`."""
+    if name in ("", NO_ENVIRONMENT):
+        return None
+    return functools.partial(foreign.make, repr(name), functools.partial(gymnasium.make, name))

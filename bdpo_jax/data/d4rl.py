@@ -249,7 +249,8 @@ class Reading(NamedTuple):
       returns, lengths: `[episodes]` of the complete episodes, undiscounted, and in rows.
       auto: what the reward scaling "auto" is; None: 1000 / (max - min return).
       doubt: why `returns` and the rows' order mean nothing; "" where they do.
-      gap: which ends of episodes seem to be missing; "" where none do.
+      remedy: of the doubt.
+      notices: what else is odd in the ends of episodes, in whole sentences.
     """
 
     where: str
@@ -259,7 +260,8 @@ class Reading(NamedTuple):
     lengths: np.ndarray
     auto: float | None = None
     doubt: str = ""
-    gap: str = ""
+    remedy: str = ""
+    notices: tuple[str, ...] = ()
 
     def scaling(self, scaling: str | float) -> rewards.Scaling:
         """Returns what "auto", "none" or a number multiplies rewards by.
@@ -269,7 +271,7 @@ class Reading(NamedTuple):
         """
         if scaling == "auto" and self.doubt:
             raise UserError(
-                f"{self.doubt}: the returns of its episodes cannot scale the rewards; put the rows in order, or set "
+                f"{self.doubt}: the returns of its episodes cannot scale the rewards; {self.remedy}, or set "
                 "reward_scaling to 'none' or a number."
             )
         found = self.returns, self.lengths, self.raw["rewards"]
@@ -281,12 +283,12 @@ class Reading(NamedTuple):
         if self.doubt:
             warnings.warn(
                 f"{self.doubt}: what reads the data's own next actions, returns or windows (value_steps, n_step, "
-                "nu='data', ReBRAC, SfBC, the Decision Diffuser) finds few of them; put the rows in order.",
+                f"nu='data', ReBRAC, SfBC, the Decision Diffuser) finds few of them; {self.remedy}.",
                 Notice,
                 stacklevel=2,
             )
-        if self.gap:
-            warnings.warn(f"{self.gap}: tell in timeouts where episodes end.", Notice, stacklevel=2)
+        for notice in self.notices:
+            warnings.warn(notice, Notice, stacklevel=2)
         return finish(self.data, found, self.where), found
 
 

@@ -198,7 +198,7 @@ def check_arrays(arrays: Mapping[str, npt.ArrayLike], where: str) -> dict[str, n
 
 
 def check_precision(what: str, values: np.ndarray, narrow: np.ndarray) -> None:
-    """Raises a `UserError` where a column varies, but not in float32.
+    """Raises a `UserError` where a column varies, but not in float32, or moves less there than half the way.
 
     Args:
       what: the sentence's subject.
@@ -216,6 +216,16 @@ def check_precision(what: str, values: np.ndarray, narrow: np.ndarray) -> None:
             f"{what} goes from {low[column]} to {high[column]}{place}, which float32 cannot tell apart: subtract its "
             "start or scale it."
         )
+    for column, (wide, cast) in enumerate(zip(values.T.astype(np.float64), narrow.T, strict=True)):
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is reported elsewhere
+            moves = np.abs(np.diff(wide))
+            lost = moves[np.diff(cast) == 0].sum() > moves.sum() / 2
+        if lost and np.ptp(wide) > CONSTANT:
+            place = f" in column {column}" if values.shape[1] > 1 else ""
+            raise UserError(
+                f"{what} lies around {np.median(wide):.9g}{place}, where float32 loses more than half of its changes "
+                "from row to row: subtract its start or scale it."
+            )
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
@@ -238,7 +248,8 @@ def _as_float32(key: str, values: npt.ArrayLike, where: str) -> np.ndarray:
         value = value[:, 0]
     if value.ndim != rank or value.shape[1:] == (0,):
         expected = "[rows]" if rank == 1 else "[rows, width]"
-        raise UserError(f"{key} of {where} has the shape {list(value.shape)}; it must be {expected}.")
+        way = ": reshape it to [rows, 1]" if rank == 2 and value.ndim == 1 else ""
+        raise UserError(f"{key} of {where} has the shape {list(value.shape)}; it must be {expected}{way}.")
     with np.errstate(over="ignore"):  # what overflows becomes inf, which is reported with its row
         return np.ascontiguousarray(value, dtype=np.float32)
 

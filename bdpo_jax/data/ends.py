@@ -22,8 +22,8 @@ def add_timeouts(raw: dict[str, np.ndarray], told: Mapping[str, np.ndarray], whe
       where: what error messages call the file.
 
     Raises:
-      UserError: what they tell is impossible, or two of them contradict each other, or a terminal is not in the last
-        row of its episode.
+      UserError: what they tell is impossible, or two of them contradict each other, or a terminal or a time-out is not
+        in the last row of its episode.
     """
     rows = len(raw["terminals"])
     found = {key: _READERS[key](np.asarray(told[key]), rows, where) for key in KEYS if key in told}
@@ -35,7 +35,7 @@ def add_timeouts(raw: dict[str, np.ndarray], told: Mapping[str, np.ndarray], whe
             row = int(np.argmax(ends != other))
             raise UserError(
                 f"{first} and {key} of {where} contradict each other: by {first if ends[row] else key} alone an "
-                f"episode ends in row {row}; leave one of them out."
+                f"episode ends in row {row}; leave one of them out, for example {flag(f'{key}=none')}."
             )
     inside = raw["terminals"] & ~ends
     if inside.any():
@@ -43,6 +43,12 @@ def add_timeouts(raw: dict[str, np.ndarray], told: Mapping[str, np.ndarray], whe
             f"Row {np.argmax(inside)} of {where} is terminal, but by {first} its episode goes on ({inside.sum()} such "
             "rows in all); a terminal ends an episode: keep it in the last row only, or, if it means something "
             f"else, set {flag('terminals=none')}."
+        )
+    inside = raw.get("timeouts", np.zeros(rows, bool)) & ~ends
+    if inside.any():
+        raise UserError(
+            f"Row {np.argmax(inside)} of {where} is timed out, but by {first} its episode goes on ({inside.sum()} such "
+            f"rows in all); leave one of them out: {flag('timeouts=none')}, or {first}=none."
         )
     raw["timeouts"] = raw.get("timeouts", np.zeros(rows, bool)) | (ends & ~raw["terminals"])
 
@@ -117,7 +123,10 @@ def _of_lengths(lengths: np.ndarray, rows: int, where: str) -> np.ndarray:
     whole = lengths.dtype.kind in "iuf" and (lengths == np.floor(lengths)).all() and (lengths >= 1).all()
     if not whole or lengths.sum() != rows:
         found = f"sum to {lengths.sum():g}" if whole else "are not all whole numbers of at least 1"
-        raise UserError(f"lengths of {where} {found}; they are the rows of each episode, {rows} in all.")
+        raise UserError(
+            f"lengths of {where} {found}; they are the rows of each episode, {rows} in all: mend them, or leave them "
+            f"out by {flag('lengths=none')}."
+        )
     ends = np.zeros(rows, bool)
     ends[np.cumsum(lengths.astype(np.int64)) - 1] = True
     return ends

@@ -7,6 +7,7 @@ import gymnasium
 import numpy as np
 
 from bdpo_jax.data import d4rl, spaces
+from bdpo_jax.envs import contract
 from bdpo_jax.envs.foreign import Fitted
 
 EPISODES = 5  # of random actions
@@ -89,12 +90,14 @@ def _random_episodes(env: gymnasium.Env) -> tuple[np.ndarray, np.ndarray, np.nda
     env.action_space.seed(0)
     episodes, ended = [], 0
     for seed in range(EPISODES):
-        env.reset(seed=seed)
-        paid, terminated, truncated = [], False, False
+        contract.reset(env, seed, seed)
+        paid: list[float] = []
+        terminated = truncated = False
         while not (terminated or truncated):
-            _, reward, terminated, truncated, _ = env.step(env.action_space.sample())
-            paid.append(float(reward))
-        ended += bool(terminated)
+            action = env.action_space.sample()
+            _, reward, terminated, truncated, _ = contract.step(env, action, len(paid), seed)
+            paid.append(reward)
+        ended += terminated
         episodes.append(np.array(paid))
     return np.array([e.sum() for e in episodes]), np.array([len(e) for e in episodes]), np.concatenate(episodes), ended
 

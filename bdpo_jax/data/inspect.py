@@ -67,8 +67,9 @@ def facts(reading: d4rl.Reading, family: str = "") -> dict:
         "spread": action_spread(raw),
         "scaling": scaling,
     }
-    told = [note for note in (reading.doubt, reading.gap) if note]
-    return found | {"suspicious": told + _suspicious(raw, found, terminals, timeouts, family)}
+    told = [f"{reading.doubt}: {reading.remedy}"] if reading.doubt else []
+    notes = _suspicious(raw, found, terminals, timeouts, family)
+    return found | {"suspicious": [*told, *reading.notices, *notes]}
 
 
 def _suspicious(raw, found, terminals, timeouts, family):
@@ -235,11 +236,14 @@ def main(arguments: list[str] | None = None) -> None:
         "--dataset_path", default="", help="the task's file or its folder; default: D4RL's cache, or download"
     )
     parser.add_argument("--columns", default="", help="of a file: KEY=COLUMN,COLUMN;KEY=COLUMN (docs/own-data.md)")
-    parser.add_argument("--env", default="", help="gymnasium environment to compare a file with")
+    parser.add_argument("--env", default="", help="gymnasium environment to compare a file with; default: none")
     parser.add_argument(
-        "--action_bounds", type=_tuple, default=(), help="of a file: (LOW, HIGH), or a pair for each column"
+        "--action_bounds",
+        type=_tuple,
+        default=(),
+        help="of a file: '(LOW, HIGH)', in quotes and after an equals sign, or a pair for each column",
     )
-    parser.add_argument("--picture", help="default: NAME.png in the working directory")
+    parser.add_argument("--picture", help="default: NAME-inspect.png in the working directory")
     options = parser.parse_args(arguments)
     set_up_output()
     name = options.name
@@ -252,7 +256,7 @@ def main(arguments: list[str] | None = None) -> None:
         from bdpo_jax import plotting  # below the data in the house: only this command draws
 
         raw = reading.raw
-        picture = expanded(options.picture or Path(name).stem + ".png")
+        picture = expanded(options.picture or f"{Path(name).stem}-inspect.png")  # a log may have a NAME.png beside it
         positions = raw["observations"][:, :2] if family == "antmaze" else None
         episodes = found["returns"], found["lengths"]
         plotting.dataset(picture, as_text(name), *episodes, raw["rewards"], raw["actions"], positions)

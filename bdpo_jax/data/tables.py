@@ -99,10 +99,11 @@ def parquet_source(path: Path) -> Source:
         for name in table.column_names:
             column = table[name].combine_chunks()
             is_list = any(is_kind(column.type) for is_kind in lists)
-            if is_list or name not in gaps:
+            if name not in gaps:
                 _refuse_missing(column.is_valid(), name, path)
-            width = None
+            width, filled = None, column.is_valid().to_numpy(zero_copy_only=False)
             if is_list:
+                column = column.drop_null()
                 widths = pyarrow.compute.list_value_length(column).to_numpy()
                 width = int(widths[0]) if len(widths) else 0
                 other = np.flatnonzero(widths != width)
@@ -116,7 +117,11 @@ def parquet_source(path: Path) -> Source:
                     _refuse_missing(column.is_valid(), name, path, max(width, 1))
             arrays[name] = column.to_numpy(zero_copy_only=False)
             if width is not None:
-                arrays[name] = arrays[name].reshape(-1, width)
+                rows = arrays[name].reshape(len(widths), width)
+                arrays[name] = rows
+                if not filled.all():  # those of terminal rows
+                    arrays[name] = np.full((len(filled), width), np.nan)
+                    arrays[name][filled] = rows
         return {name: arrays[name] for name in numbers}, {name: arrays[name] for name in labels}
 
     return Source(pyarrow.parquet.read_schema(path).names, take, is_table=True)

@@ -84,7 +84,9 @@ def reset(env: gymnasium.Env, seed: int, episode: int) -> tuple[np.ndarray, dict
     return observation, found[1]
 
 
-def step(env: gymnasium.Env, action: np.ndarray, number: int, episode: int) -> tuple[np.ndarray, float, bool, dict]:
+def step(
+    env: gymnasium.Env, action: np.ndarray, number: int, episode: int
+) -> tuple[np.ndarray, float, bool, bool, dict]:
     """Takes a step.
 
     Args:
@@ -94,24 +96,24 @@ def step(env: gymnasium.Env, action: np.ndarray, number: int, episode: int) -> t
       episode: its number, for errors.
 
     Returns:
-      The observation `[width]` as float32, the reward, whether the episode is over, and the info. An array of one
-      number is a reward, too; the last observation of an episode may be anything.
+      As `env.step`, the observation `[width]` as float32. An array of one number is a reward, too; the last observation
+      of an episode may be anything.
 
     Raises:
       UserError: as for `reset`; or the reward is not one finite number.
     """
     try:
         observation, reward, terminated, truncated, info = env.step(action)
-        observation, paid, over = _observed(env, observation), _one(reward), bool(terminated or truncated)
+        observation, paid, ends = _observed(env, observation), _one(reward), (bool(terminated), bool(truncated))
     except UserError:
         raise
     except Exception as error:
         raise _fault(env, f"raised {told(error)}, at step {number} of episode {episode}") from error
     if not np.isfinite(paid):
         raise _fault(env, f"gave the reward {paid} at step {number} of episode {episode}")
-    if not over and not np.isfinite(observation).all():
+    if not any(ends) and not np.isfinite(observation).all():
         raise _fault(env, f"gave {_worst(observation)} at step {number} of episode {episode}")
-    return observation, paid, over, info
+    return observation, paid, *ends, info
 
 
 def name(env: gymnasium.Env) -> str:

@@ -17,8 +17,6 @@ from bdpo_jax.errors import UserError
 from bdpo_jax.tasks.base import Acting
 from bdpo_jax.workdir import expanded
 
-NO_ENVIRONMENT = "none"  # the `config.env` of a run without scores
-
 
 class Simulated:
     """What such tasks share; one of them adds `load`, which sets `dataset`, and `environment`."""
@@ -50,7 +48,7 @@ class Simulated:
         Raises:
           UserError: see `contract.trial`; or the task does not take the environment.
         """
-        if config.env == NO_ENVIRONMENT:
+        if config.env == custom.NO_ENVIRONMENT:
             return None, None
         if config.env and not cls.takes_env:
             raise UserError(
