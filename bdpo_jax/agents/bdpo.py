@@ -32,6 +32,7 @@ from bdpo_jax.agents.regularized import (
     Critics,
     Hyper,
     Samples,
+    check_ahead,
     look_ahead,
     read_hyper,
     start_actor,
@@ -86,6 +87,12 @@ def check(config: Any) -> None:
             f"config.path_lambda is {config.path_lambda}, but V is not trained on whole paths alone; "
             "set draw='path' and path_share=1, or path_lambda=0."
         )
+    if config.behavior_finetune and config.behavior_decay_steps < 0:
+        raise UserError(
+            "config.behavior_finetune trains the behavior model after pre-training, too, but with "
+            f"behavior_decay_steps={config.behavior_decay_steps:g} its learning rate is 0 by then; set one to "
+            "False or the other to 0."
+        )
 
 
 def phases(config: Any) -> tuple[Phase, ...]:
@@ -102,6 +109,7 @@ def phases(config: Any) -> tuple[Phase, ...]:
             interval=config.actor_update_interval,
             delayed_from=config.value_warmup_steps,
             prepare=look_ahead if config.n_step > 1 else None,
+            check_data=check_ahead if config.n_step > 1 else None,
             watch=("policy",),
             score=final,
         ),
@@ -164,7 +172,8 @@ def update_behavior(state: State, batch: Batch, key: jax.Array) -> tuple[State, 
     """One Adam step of the behavior model alone; no counter moves and no key is folded."""
     static, hyper = state.static, state.hyper
     loss, gradients = jax.value_and_grad(cloning_loss)(state.behavior.params, static, batch, key)
-    behavior = common.apply_gradients(state.behavior, gradients, static.clip_norm, hyper.behavior_lr, hyper.ema_rate)
+    rates = (static.clip_norm, hyper.behavior_lr, hyper.ema_rate, hyper.behavior_decay_steps)
+    behavior = common.apply_gradients(state.behavior, gradients, *rates)
     metrics = {"behavior_loss": loss, "behavior_grad_norm": optax.tree.norm(gradients)}
     return state.replace(behavior=behavior), metrics
 

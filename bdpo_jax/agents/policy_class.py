@@ -29,6 +29,7 @@ from bdpo_jax.agents.critics import aggregate, ahead, best_of, check_batch, fit_
 from bdpo_jax.agents.regularized import (
     Critics,
     Hyper,
+    check_ahead,
     look_ahead,
     read_hyper,
     start_actor,
@@ -103,6 +104,7 @@ def phases(config: Any, prepare: Callable | None = None) -> tuple[Phase, ...]:
             interval=config.actor_update_interval,
             delayed_from=config.value_warmup_steps,
             prepare=look_ahead if config.n_step > 1 else prepare,
+            check_data=check_ahead if config.n_step > 1 else None,
             watch=("policy",),
             score=("policy", "behavior"),
         ),
@@ -144,7 +146,8 @@ def update_behavior(state: State, batch: Batch, key: jax.Array) -> tuple[State, 
     static, hyper = state.static, state.hyper
     check_batch(batch, static.action_dim)
     loss, gradients = jax.value_and_grad(behavior_loss)(state.behavior.params, static, batch)
-    behavior = common.apply_gradients(state.behavior, gradients, static.clip_norm, hyper.behavior_lr, hyper.ema_rate)
+    rates = (static.clip_norm, hyper.behavior_lr, hyper.ema_rate, hyper.behavior_decay_steps)
+    behavior = common.apply_gradients(state.behavior, gradients, *rates)
     metrics = {"behavior_loss": loss, "behavior_grad_norm": optax.tree.norm(gradients)}
     return state.replace(behavior=behavior, pretrain_step=state.pretrain_step + 1), metrics
 

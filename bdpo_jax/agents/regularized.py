@@ -10,10 +10,12 @@ from flax import struct
 from bdpo_jax import ensembles
 from bdpo_jax.agents import common
 from bdpo_jax.agents.base import Metrics, Phase
-from bdpo_jax.agents.critics import aggregate, ahead, check_batch, fit_q, rewards_ahead
+from bdpo_jax.agents.critics import aggregate, ahead, check_batch, fit_q, followed, rewards_ahead
 from bdpo_jax.errors import UserError
 from bdpo_jax.settings import anything, choice, frequencies, number, read, read_traced, widths
 from bdpo_jax.types import Batch
+
+FOREVER = float(jnp.finfo(jnp.float32).max)  # updates: infinity would count as a fault of the state
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,9 +50,12 @@ class Hyper(struct.PyTreeNode):
     eta: jax.Array = number(1.0, "KL strength, reward units [T3], per task", least=0)
     rho: jax.Array = number(1.0, "pessimism: standard deviations below the ensemble's mean [T3], per task", least=0)
     discount: jax.Array = number(0.99, "per environment step [T2]; antmaze 0.995", least=0, most=1)
-    behavior_lr: jax.Array = number(3e-4, "Adam, constant [rel]; antmaze 1e-4", least=0)
+    behavior_lr: jax.Array = number(3e-4, "Adam; antmaze 1e-4 [rel]", least=0)
     actor_lr: jax.Array = number(1e-5, "Adam, cosine decay [T2]", least=0)
     value_lr: jax.Array = number(3e-4, "Adam, cosine decay [T2, rel]", least=0)
+    behavior_decay_steps: jax.Array = number(
+        0.0, "cosine horizon in behavior updates; 0: constant [rel]; -1: pretrain_steps, so that it ends at 0", least=-1
+    )
     actor_decay_steps: jax.Array = number(
         0.0, "cosine horizon in actor updates; 0: train_steps [rel]; -1: the budget, so that it ends at 0", least=-1
     )
@@ -73,10 +78,14 @@ def read_hyper(owner: type, config: Any) -> Any:
     """Returns `owner`, a `Hyper`, from a config: traced, its horizons in updates."""
     found, budget, critics = read(owner, config), read(Budget, config), read(Critics, config)
     everything = max(budget.train_steps, 1)
+    behavior = found.behavior_decay_steps or FOREVER
+    if behavior < 0:
+        behavior = max(budget.pretrain_steps, 1)
     actor, value = found.actor_decay_steps or everything, found.value_decay_steps or everything
     if actor < 0:
         actor = max((budget.train_steps - critics.value_warmup_steps) // critics.actor_update_interval, 1)
-    return read_traced(owner, config, actor_decay_steps=actor, value_decay_steps=value)
+    horizons = {"behavior_decay_steps": behavior, "actor_decay_steps": actor, "value_decay_steps": value}
+    return read_traced(owner, config, **horizons)
 
 
 def check(config: Any) -> None:
@@ -93,7 +102,16 @@ def value_phase(config: Any) -> tuple[Phase, ...]:
     """Returns what comes between behavior model and training: the start of Q by `update_data_q`, if it is asked for."""
     if not config.value_steps:
         return ()
-    return (Phase("value", config.value_steps, update_data_q, prepare=look_ahead),)
+    return (Phase("value", config.value_steps, update_data_q, prepare=look_ahead, check_data=check_ahead),)
+
+
+def check_ahead(dataset: Any) -> None:
+    """Raises a `UserError` where no row has a reward and a value ahead: a `Phase.check_data` of `look_ahead`."""
+    if not (dataset.terminals.any() or followed(dataset).any()):
+        raise UserError(
+            "No row of the data is terminal or followed by the next one of its episode, so that Q cannot learn from "
+            "the data's own next steps: give longer episodes, rows in order, or value_steps=0 and n_step=1."
+        )
 
 
 def look_ahead(state: Any, dataset: Any, key: jax.Array) -> dict[str, jax.Array]:

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from helpers import assert_trees, config, exact_state, make_batch, random_state, set_hyper
 
-from bdpo_jax.agents import bdpo
+from bdpo_jax import settings
+from bdpo_jax.agents import bdpo, deterministic, gaussian
 from bdpo_jax.agents.draws import noisy_actions
+from bdpo_jax.agents.regularized import FOREVER
 from bdpo_jax.errors import UserError
 
 INTERVAL = config().actor_update_interval
@@ -117,6 +119,29 @@ def test_hyper_takes_the_training_budget_where_no_decay_horizon_is_given():
     ):
         hyper = bdpo.init(config(**changes), jax.random.key(0), 3, 2).hyper
         assert (float(hyper.actor_decay_steps), float(hyper.value_decay_steps)) == expected
+    for horizon, found in ((0, FOREVER), (7, 7), (-1, 40)):
+        hyper = bdpo.init(config(behavior_decay_steps=horizon, pretrain_steps=40), jax.random.key(0), 3, 2).hyper
+        assert float(hyper.behavior_decay_steps) == found
+
+
+@pytest.mark.parametrize("agent", [bdpo, gaussian, deterministic])
+def test_the_behavior_model_s_learning_rate_ends_at_its_horizon(agent):
+    sizes = {"actor_widths": (8,), "value_widths": (8,), "behavior_lr": 0.01, "ema_rate": 1.0}
+    state = agent.init(
+        settings.make(agent, **sizes, pretrain_steps=2, behavior_decay_steps=-1), jax.random.key(0), 3, 2
+    )
+    pretrain, batch, moved = jax.jit(agent.phases(settings.make(agent))[0].update), make_batch(), []
+    for _ in range(3):
+        before = jax.tree.leaves(state.behavior.ema)
+        state, _ = pretrain(state, batch, jax.random.key(1))
+        moved.append(max(np.abs(x - y).max() for x, y in zip(jax.tree.leaves(state.behavior.ema), before, strict=True)))
+    np.testing.assert_allclose(moved[0], 0.01, rtol=0.01)  # Adam's first step is as long as the learning rate
+    assert 0 < moved[1] < 0.006 and moved[2] == 0
+
+
+def test_a_behavior_model_that_is_trained_on_needs_a_learning_rate():
+    with pytest.raises(UserError, match="behavior_finetune.*behavior_decay_steps=-1.*set one to False"):
+        bdpo.check(SimpleNamespace(**config(behavior_finetune=True, behavior_decay_steps=-1), batch_size=64))
 
 
 def test_the_phases_of_a_run():
@@ -367,6 +392,7 @@ def test_the_names_in_a_checkpoint_are_pinned():
         expected.append(f".{model}.opt_state[1].count")
         for part in ("params", "ema", "opt_state[1].mu", "opt_state[1].nu"):
             expected += [f".{model}.{part}['params']{name}" for name in layers]
-    swept = ("eta", "rho", "discount", "behavior_lr", "actor_lr", "value_lr", "actor_decay_steps", "value_decay_steps")
-    expected += [f".hyper.{name}" for name in (*swept, "ema_rate")]
+    swept = ("eta", "rho", "discount", "behavior_lr", "actor_lr", "value_lr", "ema_rate")
+    horizons = tuple(f"{model}_decay_steps" for model in ("behavior", "actor", "value"))
+    expected += [f".hyper.{name}" for name in (*swept, *horizons)]
     assert sorted(found) == sorted(expected)

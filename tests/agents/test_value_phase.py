@@ -1,5 +1,7 @@
 """The start of Q on the data's own next actions."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ from helpers import assert_trees, config, exact_state, make_batch, random_state
 
 from bdpo_jax.agents import bdpo, deterministic, gaussian
 from bdpo_jax.agents.regularized import look_ahead, update_data_q
+from bdpo_jax.data.dataset import Dataset
 from bdpo_jax.errors import UserError
 from bdpo_jax.settings import make
 
@@ -86,3 +89,17 @@ def test_training_looks_ahead_where_it_is_asked_for():
             agent.check(make(agent, n_step=3, one_step=True))
     with pytest.raises(UserError, match="n_step is 3, but with nu='data'"):
         deterministic.check(make(deterministic, n_step=3, nu="data"))
+
+
+@pytest.mark.parametrize("agent", [bdpo, gaussian, deterministic])
+def test_data_without_a_step_ahead_are_refused(agent):
+    """Episodes of two rows that were cut off, whose last row is no transition; Q would keep what it was made with."""
+    observations = np.arange(12.0, dtype=np.float32).reshape(6, 2)
+    zeros = np.zeros(6, np.float32)
+    data = Dataset(observations, np.zeros((6, 1), np.float32), zeros, observations + 1, zeros)
+    for changes, name in (({"value_steps": 3, "n_step": 1}, "value"), ({"value_steps": 0, "n_step": 2}, "train")):
+        phases = {phase.name: phase for phase in agent.phases(make(agent, **changes))}
+        with pytest.raises(UserError, match="No row of the data is terminal or followed .*value_steps=0 and n_step=1"):
+            phases[name].check_data(data)
+        phases[name].check_data(dataclasses.replace(data, terminals=np.eye(6, dtype=np.float32)[3]))
+    assert all(phase.check_data is None for phase in agent.phases(make(agent, value_steps=0, n_step=1)))
