@@ -11,7 +11,7 @@ import functools
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,24 +108,38 @@ def _temperature(run: Run) -> float:
     return run.config["temperature"] or run.config["eta"]
 
 
-def planes(path: Path, runs: Sequence[Run]) -> dict[str, float]:
-    """Draws the truth and samples of each algorithm's first run; returns their sliced Wasserstein distances to it.
+def planes(path: Path, runs: Sequence[Run]) -> dict[Path, dict[str, float]]:
+    """Draws the truth and samples of each algorithm's first run.
 
-    Raises:
-      UserError: the runs' truths have different temperatures.
+    Args:
+      path: of the picture; where the runs' truths have several temperatures, each has a picture, named for it.
+      runs: of one 2D set.
+
+    Returns:
+      The sliced Wasserstein distances to the truth of a picture's samples, by its path and their labels.
     """
-    temperatures = {_temperature(run): run.path for run in runs}
-    if len(temperatures) > 1:
-        (one, first), (other, second), *_ = temperatures.items()
-        raise UserError(f"{first} aims at temperature {one:g}, {second} at {other:g}: they have no truth in common.")
-    truth = _truth(runs[0].task, *temperatures)
-    shown, distances = {"truth": (truth, "")}, {}
+    by_temperature: dict[float, dict[str, Run]] = {}
     for label, (run, *_) in by_label(runs).items():
+        by_temperature.setdefault(_temperature(run), {})[label] = run
+    found = {}
+    for temperature, own in by_temperature.items():
+        several = len(by_temperature) > 1
+        picture = path.with_name(f"{path.stem}-temperature{temperature:g}{path.suffix}") if several else path
+        found[picture] = _plane(picture, own, temperature)
+    return found
+
+
+def _plane(path: Path, runs: Mapping[str, Run], temperature: float) -> dict[str, float]:
+    """Draws the truth, and samples of each run under its label; returns their distances by label."""
+    task = next(iter(runs.values())).task
+    truth = _truth(task, temperature)
+    shown, distances = {"truth": (truth, "")}, {}
+    for label, run in runs.items():
         samples = load_policy(run.path)(np.zeros((SAMPLES, 1), np.float32), jax.random.key(0))
         distances[label] = sliced_wasserstein(samples, truth)
         shown[label] = samples, f"distance {distances[label]:.3f}"
     bound = synthetic2d.BOUND
-    plotting.planes(path, f"{runs[0].task}: samples of each policy", shown, (-bound, bound, -bound, bound))
+    plotting.planes(path, f"{task}: samples of each policy", shown, (-bound, bound, -bound, bound))
     return distances
 
 
@@ -133,7 +147,7 @@ def write(directories: Sequence[str | Path], out: str | Path) -> str:
     """Writes the tables and pictures of all tasks into `out`; returns the tables as text.
 
     Raises:
-      UserError: a directory holds no scored run, runs of a 2D set have no truth in common, or `out` cannot be written.
+      UserError: a directory holds no scored run, or `out` cannot be written.
     """
     runs, texts, out = find(directories), [], expanded(out)
     make_directory(out)
@@ -143,13 +157,15 @@ def write(directories: Sequence[str | Path], out: str | Path) -> str:
         order = [row["algorithm"] for row in found]
         _write_csv(out / f"{name}.csv", found)
         picture = out / f"{name}.png"
+        pictures = [picture]
         if own[0].config["family"] == "synthetic2d":
-            planes(picture, own)
+            pictures = list(planes(picture, own))
         else:
             groups = by_label(own)
             values = {label: results.values(groups[label]) for label in order}
             plotting.dots(picture, task, own[0].metric, values)
-        texts.append(f"## {task}\n\n{table(found)}\n\n![{task}]({picture.name})\n")
+        parts = [f"## {task}", table(found), *(f"![{task}]({path.name})" for path in pictures)]
+        texts.append("\n\n".join(parts) + "\n")
     text = "\n".join(texts)
     with replacing(out / "compare.md") as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -53,7 +53,7 @@ def export(
     """
     restored = restore_policy(workdir, step, candidates, policy)
     with restored.as_trained(), devices.enough_memory("take fewer candidates"):
-        return _export(restored, f"{policy} of {workdir}", expanded(out), calls)
+        return _export(restored, f"{policy} of {workdir} {restored.trained}", expanded(out), calls)
 
 
 def _export(restored: Restored, what: str, out: Path, calls: int) -> str:

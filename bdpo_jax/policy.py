@@ -13,8 +13,10 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
-from bdpo_jax.agents import AGENTS
+from bdpo_jax.agents import AGENTS, budget
 from bdpo_jax.errors import UserError
+
+ATTEMPTS = 5  # to read a checkpoint of a run that goes on
 
 
 class DeployedPolicy(Protocol):
@@ -31,6 +33,7 @@ class Restored(NamedTuple):
       root: the run's key.
       wide: whether it was trained in 64-bit JAX.
       observation_dim, action_dim: widths.
+      trained: after how many updates of how many it was saved, in words.
     """
 
     act: Callable[[jax.Array, jax.Array], jax.Array]
@@ -38,6 +41,7 @@ class Restored(NamedTuple):
     wide: bool
     observation_dim: int
     action_dim: int
+    trained: str
 
     def as_trained(self) -> contextlib.AbstractContextManager:
         """A block in which JAX computes with as many bits as it was trained with, whatever the process has set."""
@@ -57,6 +61,8 @@ def restore_policy(
     workdir: str | Path, step: int | None = None, candidates: int | None = None, policy: str = "policy"
 ) -> Restored:
     """Reads the policy of a run; arguments and errors are those of `load_policy`."""
+    from bdpo_jax.workdir import BROKEN
+
     workdir, config, agent = _read_agent(workdir)
     if policy not in agent.POLICIES:
         raise UserError(f"{config.agent} has no policy {policy!r}; it has {', '.join(agent.POLICIES)}.")
@@ -67,8 +73,11 @@ def restore_policy(
         if candidates < 1:
             raise UserError(f"candidates is {candidates}; it must be 1 or more.")
         function = functools.partial(function, candidates=candidates)
-    state, root, wide, sizes = _restore(workdir, config, agent, step)
-    return Restored(lambda observations, key: function(state, observations, key), root, wide, **sizes)
+    state, root, wide, sizes, found = _restore(workdir, config, agent, step)
+    trained = f"after {found:,} of {budget(vars(config)):,} updates"
+    if (workdir / BROKEN).exists():
+        trained += ", before its numbers became NaN or infinite"
+    return Restored(lambda observations, key: function(state, observations, key), root, wide, **sizes, trained=trained)
 
 
 def load_policy(
@@ -89,7 +98,11 @@ def load_policy(
       UserError: there is no run, checkpoint or policy of that name, or it does not choose among candidates; also when
         called with observations of another width.
     """
-    restored = restore_policy(workdir, step, candidates, policy)
+    return deploy(restore_policy(workdir, step, candidates, policy))
+
+
+def deploy(restored: Restored) -> DeployedPolicy:
+    """Returns what `load_policy` does, of a policy that has been read."""
     act = jax.jit(restored.act)
     calls = 0
 
@@ -120,7 +133,7 @@ def load_q(workdir: str | Path, step: int | None = None) -> Callable[[npt.ArrayL
     workdir, config, agent = _read_agent(workdir)
     if "q" not in agent.VIEWS:
         raise UserError(f"{config.agent} offers no Q.")
-    state, _, wide, sizes = _restore(workdir, config, agent, step)
+    state, _, wide, sizes, _ = _restore(workdir, config, agent, step)
     values = jax.jit(lambda observations, actions: agent.VIEWS["q"](state, observations, actions))
 
     def q(observations: npt.ArrayLike, actions: npt.ArrayLike) -> np.ndarray:
@@ -174,26 +187,53 @@ def _read_agent(workdir: str | Path) -> tuple[Path, SimpleNamespace, Any]:
     return expanded(workdir), config, AGENTS[config.agent]
 
 
-def _restore(workdir: Path, config: SimpleNamespace, agent: Any, step: int | None) -> tuple[Any, jax.Array, bool, dict]:
-    """The state of a checkpoint, the run's key, whether it is of 64-bit JAX, and the widths of its data."""
+def _restore(
+    workdir: Path, config: SimpleNamespace, agent: Any, step: int | None
+) -> tuple[Any, jax.Array, bool, dict, int]:
+    """The state of a checkpoint, the run's key, whether it is of 64-bit JAX, the widths of its data, and the step."""
     # Storage is imported only here and above: who imports the algorithms alone needs none of it.
+    from bdpo_jax.checkpoint import Damaged
+
+    sizes = _read_sizes(workdir)
+    for left in reversed(range(ATTEMPTS)):
+        try:
+            return _restore_once(workdir, config, agent, step, sizes)
+        except (Damaged, FileNotFoundError):  # a run that goes on may have deleted what is being read
+            if not left:
+                raise
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _restore_once(workdir: Path, config: SimpleNamespace, agent: Any, step: int | None, sizes: dict):
     from bdpo_jax.checkpoint import Checkpointer
 
-    try:
-        sizes = json.loads((workdir / "sizes.json").read_text())
-    except FileNotFoundError:
-        runs = sorted(path.parent.name for path in workdir.glob("*/config.json"))
-        if runs:
-            raise UserError(f"{workdir} holds several runs: name one of {', '.join(runs)} in it.") from None
-        raise UserError(f"{workdir} holds no checkpoint yet: wait for the run's first one.") from None
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{workdir / 'sizes.json'} cannot be read ({error}): run the command of the run again, which writes it."
-        ) from error
     with Checkpointer(workdir / "checkpoints", read_only=True) as checkpoints:
+        step = checkpoints.latest_step() if step is None else step
         wide = checkpoints.extra(step).get("numbers", {}).get("jax_enable_x64", False)
         with precision(wide):
             root = jax.random.key(config.seed)
             like = jax.eval_shape(lambda key: agent.init(config, key, **sizes), root)
             state, _ = checkpoints.restore(like, step)
-    return state, root, wide, sizes
+    return state, root, wide, sizes, step
+
+
+def _read_sizes(workdir: Path) -> dict:
+    """The widths of a run's data.
+
+    Raises:
+      UserError: the run has not noted them yet, or they cannot be read.
+    """
+    from bdpo_jax.workdir import SIZES_FILE
+
+    try:
+        sizes = json.loads((workdir / SIZES_FILE).read_text())
+        return {name: int(sizes[name]) for name in ("observation_dim", "action_dim")}
+    except FileNotFoundError:
+        runs = sorted(path.parent.name for path in workdir.glob("*/config.json"))
+        if runs:
+            raise UserError(f"{workdir} holds several runs: name one of {', '.join(runs)} in it.") from None
+        raise UserError(f"{workdir} holds no checkpoint yet: wait for the run's first one.") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{workdir / SIZES_FILE} cannot be read ({error}): run the command of the run again, which writes it."
+        ) from error

@@ -6,22 +6,24 @@ A directory may be that of a run, of a group, or lie above several of these.
 import contextlib
 import csv
 import dataclasses
+import hashlib
 import json
 import os
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from bdpo_jax import plotting, settings
-from bdpo_jax.agents import AGENTS
+from bdpo_jax import plotting
+from bdpo_jax.agents import budget
 from bdpo_jax.errors import UserError
+from bdpo_jax.tasks.base import data_seed
 from bdpo_jax.training import sweep
-from bdpo_jax.training.run import BROKEN, SIZES_FILE
-from bdpo_jax.workdir import CONFIG_FILE, expanded, read_config
+from bdpo_jax.workdir import BROKEN, CONFIG_FILE, SIZES_FILE, expanded, read_config
 
 # Settings that runs of one row of a table may differ in: seeds, and what decides no score.
 SHARED = (
@@ -151,16 +153,6 @@ class Problem:
     sentence: str
 
 
-def budget(config: Mapping) -> int:
-    """Returns the updates of all phases that a config asks for; 0 where its algorithm is unknown."""
-    agent = AGENTS.get(config.get("agent", ""))
-    if agent is None:
-        return 0
-    known = {field.name: config[field.name] for field in settings.fields_of(agent) if field.name in config}
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in known.items()}
-    return sum(phase.updates for phase in agent.phases(settings.make(agent, **values)))
-
-
 def find(directories: Iterable[str | os.PathLike]) -> tuple[list[Run], list[Problem]]:
     """Reads every run in and below some directories.
 
@@ -186,12 +178,12 @@ def find(directories: Iterable[str | os.PathLike]) -> tuple[list[Run], list[Prob
 
 
 def _without_repeats(runs: Sequence[Run]) -> tuple[list[Run], list[Problem]]:
-    """Leaves out what was run twice by the same version: a seed counts once in a mean. The first, by path, is kept."""
+    """Leaves out what was run twice: a seed counts once in a mean. The first, by path, is kept."""
     scored: dict[str, Run] = {}
     kept, problems = [], []
     for run in runs:
-        seeds, version = (run.config["seed"], run.config["dataset_seed"]), (run.results or {}).get("versions")
-        key = json.dumps([_telling(run), run.variant, seeds, version], sort_keys=True)
+        seeds = run.config["seed"], data_seed(SimpleNamespace(**run.config))
+        key = json.dumps([_telling(run), run.variant, seeds], sort_keys=True)
         first = scored.setdefault(key, run) if run.value is not None else run
         if first is run:
             kept.append(run)
@@ -297,9 +289,17 @@ def lower_is_better(metric: str) -> bool:
     return "distance" in metric
 
 
-def file_name(text: str) -> str:
-    """Returns a name that any file system takes."""
-    return re.sub(r"[^A-Za-z0-9.-]+", "_", text).strip("_")
+def file_name(text: str, reserved: str = "") -> str:
+    """Returns a name that file systems take; of two texts never the same.
+
+    Args:
+      text: is its own name, if it may be; else what is left of it with a part of its SHA-256.
+      reserved: a regular expression of names that it must not have.
+    """
+    name = re.sub(r"[^\w.-]+", "_", text).strip("_.")
+    if name == text and not re.fullmatch(reserved, name):
+        return name
+    return f"{name}-{hashlib.sha256(text.encode(errors='surrogateescape')).hexdigest()[:8]}"
 
 
 def labels(runs: Sequence[Run]) -> list[str]:
@@ -344,8 +344,17 @@ def by_label(runs: Sequence[Run]) -> dict[str, list[Run]]:
 
 
 def by_task(runs: Iterable[Run]) -> dict[str, list[Run]]:
-    """Returns the runs of each task."""
+    """Returns the runs of each task; one of the same name in another family has that behind its name.
+
+    A file of one's own may be called as a task of D4RL's is, which keeps its name.
+    """
+    runs = list(runs)
+    families: dict[str, dict[str, None]] = {}
+    for run in runs:
+        families.setdefault(run.task, {}).setdefault(run.config["family"], None)
     found: dict[str, list[Run]] = {}
     for run in runs:
-        found.setdefault(run.task, []).append(run)
+        first = "d4rl" if "d4rl" in families[run.task] else next(iter(families[run.task]))
+        family = run.config["family"]
+        found.setdefault(run.task if family == first else f"{run.task} ({family})", []).append(run)
     return found

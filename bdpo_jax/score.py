@@ -9,7 +9,7 @@ import sys
 
 from bdpo_jax import devices, envs, evaluation, tasks
 from bdpo_jax.errors import UserError
-from bdpo_jax.policy import load_policy, read_run
+from bdpo_jax.policy import deploy, read_run, restore_policy
 from bdpo_jax.text import set_up_output, tell
 
 
@@ -29,11 +29,11 @@ def score(
     make = tasks.environment(config)
     if make is None:
         raise UserError(f"The run in {workdir} has no environment to be scored in.")
-    act = load_policy(workdir, step, candidates, policy)
+    restored = restore_policy(workdir, step, candidates, policy)
     with devices.enough_memory("take fewer episodes or candidates"):
-        found = evaluation.evaluate(act, make, episodes, seed)
+        found = evaluation.evaluate(deploy(restored), make, episodes, seed)
     where = f"{config.task} ({config.backend})" if config.family == "d4rl" else config.env or config.task
-    lines = [f"{policy} of {workdir} in {where}, {episodes} episodes, seed {seed}"]
+    lines = [f"{policy} of {workdir} {restored.trained}, in {where}, {episodes} episodes, seed {seed}"]
     low, high = evaluation.bootstrap_interval(found.returns)
     lines.append(f"return {found.returns.mean():.2f}, 95% interval {low:.2f} to {high:.2f}")
     scores = tasks.normalize(config, found.returns)

@@ -18,6 +18,8 @@ import numpy as np
 from bdpo_jax.errors import Notice, UserError
 
 CONFIG_FILE = "config.json"
+SIZES_FILE = "sizes.json"  # of a run: what a reader of its checkpoints needs beside the config
+BROKEN = "nonfinite"  # in a run's directory, the folder of a state that is NaN or infinite
 LOCK_FILE = ".lock"
 OWNER_FILE = ".owner"  # whose lock it is; Windows lets nobody read the locked file itself
 
@@ -231,9 +233,9 @@ def read_config(path: str | os.PathLike) -> dict:
     except FileNotFoundError:
         raise UserError(f"{path} holds no run (there is no {CONFIG_FILE}): check the directory") from None
     except (OSError, ValueError) as error:
-        raise UserError(f"{file} cannot be read ({error}): use another --workdir") from error
+        raise UserError(f"{file} cannot be read ({error}): copy it again; a new run needs another --workdir") from error
     if not isinstance(config, dict):
-        raise UserError(f"{file} is not the config of a run: use another --workdir")
+        raise UserError(f"{file} is not the config of a run: copy it again; a new run needs another --workdir")
     return config
 
 

@@ -51,7 +51,9 @@ if [ -s "$folder/busy.csv" ]; then
   awk -F, '{ busy += $1; if ($2 > most) most = $2 } END { printf "busy %.0f%%, at most %d MiB\n", busy / NR, most }' \
     "$folder/busy.csv" | tee "$figures/busy.txt"
 fi
-for name in config.json progress.csv scores.json results.json curves.png; do
+rm -f "$figures/results.json"
+[ "$code" -eq 143 ] || cp "$folder/run/results.json" "$figures/" # else of an earlier, shorter budget, if there is one
+for name in config.json progress.csv scores.json curves.png; do
   [ -e "$folder/run/$name" ] && cp "$folder/run/$name" "$figures/"
 done
 

@@ -55,7 +55,7 @@ def measure(config, observation_dim: int, action_dim: int, seeds: int, together:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[1])
-    parser.add_argument("--case", default="walker2d")
+    parser.add_argument("--case", default="walker2d", help="of benchmarks/step.py")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 5])
     parser.add_argument("--batch", nargs="+", type=int, default=[256])
     parser.add_argument("--devices", nargs="+", type=int, default=[1])
@@ -63,6 +63,8 @@ def main() -> None:
     parser.add_argument("--virtual", type=int, default=0)
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
+    if options.repeats < 2:
+        parser.error("--repeats must be 2 or more")
     if options.virtual:
         flag = f" --xla_force_host_platform_device_count={options.virtual}"
         os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + flag
@@ -70,6 +72,8 @@ def main() -> None:
 
     from benchmarks import step
 
+    if options.case not in step.CASES:
+        parser.error(f"--case is {options.case!r}; it must be one of {', '.join(step.CASES)}")
     make_config, observation_dim, action_dim = step.CASES[options.case]
     for dtype in options.dtype:
         for batch in options.batch:

@@ -182,3 +182,18 @@ def test_a_stopped_script_leaves_no_program_running(tmp_path, number, script):
     wait_until(lambda: "saved" in log.read_text())
     if script == "gpu_run.sh":
         wait_until(lambda: not Path("/proc", (tmp_path / "sampler").read_text().strip()).exists())
+
+
+def test_the_figures_of_a_run_that_goes_on_hold_no_results_of_a_shorter_one(tmp_path):
+    """By a stand-in for the programs, which come to their end or save because the time is over."""
+    script = 'case $* in *launch.py*) exit "$STATUS" ;; *) echo "score 1" ;; esac'
+    (tmp_path / "python").write_text(f"#!/usr/bin/env bash\n{script}\n")
+    (tmp_path / "python").chmod(0o755)
+    (tmp_path / "out" / "run").mkdir(parents=True)
+    (tmp_path / "out" / "run" / "results.json").write_text("{}")
+    for status, kept in (("0", True), ("143", False)):
+        environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "STATUS": status}
+        command = ["bash", str(ROOT / "benchmarks" / "gpu_run.sh"), "hopper-medium-v2", "1", str(tmp_path / "out")]
+        subprocess.run(command, env=environment, check=True, capture_output=True, timeout=60)
+        assert (tmp_path / "out" / "figures" / "results.json").exists() == kept
+        assert (tmp_path / "out" / "figures" / "final.txt").read_text() == "score 1\n" * 3

@@ -7,7 +7,7 @@ import pytest
 
 from bdpo_jax import compare
 from bdpo_jax.data import synthetic2d
-from bdpo_jax.errors import Notice, UserError
+from bdpo_jax.errors import Notice
 
 CONFIG = {"agent": "bdpo", "family": "pointmass", "task": "pointmass", "eta": 0.1, "seed": 0, "temperature": 0.0}
 CONFIG |= {
@@ -78,13 +78,31 @@ def test_distances_are_best_when_least_and_samples_stand_beside_the_truth(tmp_pa
     monkeypatch.setattr(compare, "load_policy", lambda path: lambda observations, key: policies[path.name])
     runs = compare.find([tmp_path])
     assert [row["algorithm"] for row in compare.rows(runs)] == ["bdpo", "dac"]
-    found = compare.planes(tmp_path / "planes.png", runs)
+    (found,) = compare.planes(tmp_path / "planes.png", runs).values()
     # A shift by one unit is seen as its projection: the root mean square of a cosine is sqrt(1/2).
     np.testing.assert_allclose([found["bdpo"], found["dac"]], [0, np.sqrt(0.5)], atol=0.02)
     assert (tmp_path / "planes.png").stat().st_size > 1000
-    make_run(tmp_path / "warm", 1.0, name, family="synthetic2d", task="8gaussians", temperature=0.1)
-    with pytest.raises(UserError, match="no truth in common"):
-        compare.planes(tmp_path / "planes.png", compare.find([tmp_path]))
+
+
+def test_each_temperature_has_a_picture_with_its_own_truth(tmp_path, monkeypatch):
+    name = "sliced Wasserstein distance to its own truth"
+    points, energies = synthetic2d.generate("8gaussians", 20_000, 0)
+    monkeypatch.setattr(compare, "_energies", lambda task: (points, energies))
+    monkeypatch.setattr(compare, "SAMPLES", 2_000)
+    samples = {t: synthetic2d.boltzmann(points, energies, t, 2_000, 0) for t in (0.1, 0.5)}
+    monkeypatch.setattr(compare, "load_policy", lambda path: lambda observations, key: samples[float(path.name)])
+    for t in samples:
+        changes = {"family": "synthetic2d", "task": "8gaussians", "temperature": t}
+        make_run(tmp_path / f"{t}", t, name, {"sliced_wasserstein": t}, **changes)
+    make_run(tmp_path / "mass", 1.0, family="pointmass", task="pointmass")
+    text = compare.write([tmp_path], tmp_path / "out")
+    pictures = [f"8gaussians-temperature{t}.png" for t in samples]
+    assert all((tmp_path / "out" / picture).stat().st_size > 1000 and f"({picture})" in text for picture in pictures)
+    assert "## pointmass" in text and not (tmp_path / "out" / "8gaussians.png").exists()
+    found = compare.planes(
+        tmp_path / "planes.png", [run for run in compare.find([tmp_path]) if run.task != "pointmass"]
+    )
+    assert all(distance < 1e-6 for own in found.values() for distance in own.values())
 
 
 def test_a_directory_without_runs_is_named(tmp_path, capsys):

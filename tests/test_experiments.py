@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from absl import flags
+from directories import make_group, make_run
 from ml_collections import config_flags
 from runs import SIZES
 
@@ -113,6 +114,21 @@ def test_a_reader_that_is_gone_ends_nothing(tmp_path, monkeypatch):
         patch.setattr(sys, "stderr", gone)
         status = command.run(found, range(3), tmp_path)
     assert status == 1 and (tmp_path / "ran").read_text() == "one two three "
+
+
+def test_what_was_scored_of_a_group_that_failed_is_compared(tmp_path, monkeypatch, capsys):
+    """One of its values diverged: the others are results all the same."""
+    names = [f"pointmass-{agent}" for agent in ("bdpo", "gaussian", "dac")]
+    items = [plan.Item(tmp_path / name, ("python",), object()) for name in names]
+    make_run(make_group(items[0].path) / "seed0", 1.0), make_run(items[1].path, 3.0, eta=0.5)
+    (make_run(items[0].path / "seed1", seed=1) / "nonfinite" / "9000").mkdir(parents=True)
+    monkeypatch.setattr(Runner, "run", lambda *_: {items[0]: "NaN.", items[2]: "no data."})
+    monkeypatch.setattr(plan, "outcome", lambda item: "")
+    assert command.run(items, range(3), tmp_path / "compare") == 1
+    said = capsys.readouterr()
+    assert "| bdpo eta=0.1 | 1 | 1 |" in said.out and "| bdpo eta=0.5 | 1 | 3 |" in said.out
+    assert f"{items[2].path}: no run of it was scored, so that it is not in the tables." in said.err
+    assert str(items[1].path) not in said.err and f"Error: {items[0].path}: NaN." in said.err
 
 
 def test_the_exit_status_and_the_sentences(tmp_path, monkeypatch, capsys):

@@ -1,6 +1,7 @@
 """The exported file acts as `load_policy` does, by the lines of docs/deploy.md."""
 
 import re
+import shutil
 from pathlib import Path
 
 import jax
@@ -11,7 +12,7 @@ from runs import SIZES, bdpo_config
 import bdpo_jax
 from bdpo_jax import settings
 from bdpo_jax.agents import AGENTS
-from bdpo_jax.checkpoint import Checkpointer
+from bdpo_jax.checkpoint import Checkpointer, Damaged
 from bdpo_jax.errors import UserError
 from bdpo_jax.export import export, main
 from bdpo_jax.policy import precision
@@ -86,6 +87,31 @@ def test_the_file_is_for_every_platform(trained, tmp_path):
     assert jax.export.deserialize(bytearray((tmp_path / "policy.bin").read_bytes())).platforms == ("cpu", "cuda", "tpu")
 
 
+def test_how_long_a_policy_was_trained_is_said(trained, tmp_path):
+    run = shutil.copytree(trained["iql"], tmp_path / "run")
+    total = AGENTS["iql"].phases(pointmass.get_config("pointmass,iql"))[0].updates
+    said = f"policy of {run} after 1 of {total:,} updates"
+    assert f"{said}, observations" in export(run, tmp_path / "policy.bin", calls=1)
+    (run / "nonfinite" / "2").mkdir(parents=True)
+    assert f"{said}, before its numbers became NaN or infinite, " in export(run, tmp_path / "policy.bin", calls=1)
+
+
+def test_a_checkpoint_that_is_deleted_while_it_is_read_is_not_the_last_word(trained, monkeypatch):
+    """As a run that goes on deletes its oldest."""
+    read, faults = Checkpointer.restore, [FileNotFoundError("gone"), Damaged("gone, too")]
+
+    def restore(self, like, step=None):
+        if faults:
+            raise faults.pop()
+        return read(self, like, step)
+
+    monkeypatch.setattr(Checkpointer, "restore", restore)
+    assert bdpo_jax.load_policy(trained["iql"])(np.zeros(2)).shape == (2,)
+    faults += [Damaged("for good")] * 100
+    with pytest.raises(Damaged, match="for good"):
+        bdpo_jax.load_policy(trained["iql"])
+
+
 def test_a_mistake_is_one_sentence(trained, tmp_path):
     with pytest.raises(UserError, match="iql has no policy 'behavior'"):
         export(trained["iql"], tmp_path / "policy.bin", policy="behavior")
@@ -104,6 +130,7 @@ def test_a_mistake_is_one_sentence(trained, tmp_path):
             "algorithm 'nobody', which this version has not; it has",
         ),
         ("sizes.json", "{", "sizes.json cannot be read .*run the command of the run again"),
+        ("sizes.json", '{"observation_dim": 2}', "sizes.json cannot be read .*action_dim.*run the command of the run"),
     ],
 )
 def test_a_damaged_run_is_one_sentence(tmp_path, monkeypatch, file, content, sentence):

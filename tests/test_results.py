@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from directories import make_group, make_run
 
-from bdpo_jax import results
+from bdpo_jax import agents, results
 from bdpo_jax.errors import UserError
 
 
@@ -24,7 +24,7 @@ def test_a_finished_run_is_read(tmp_path):
     np.testing.assert_array_equal(run.curve, [[6000, 8000, 13000], [0.5, 2.5, 1.0]])  # though 6,000 came late
     assert run.best == 2.5  # of the curve, not the last
     assert (run.launched, run.launched_in) == (run.config, run.path)
-    assert results.budget(run.config) == 13_000
+    assert agents.budget(run.config) == 13_000
 
 
 def test_what_is_missing_or_broken_is_said(tmp_path):
@@ -98,6 +98,34 @@ def test_a_seed_that_was_run_twice_counts_once_and_is_told(tmp_path):
     (repeated,) = (one for one in problems if one.kind == "repeated")
     assert repeated.path.name == "d"
     assert repeated.sentence == f"it has the settings and the seed of {tmp_path / 'c'} and is left out."
+
+
+def test_a_seed_counts_once_however_its_run_was_launched_and_by_whichever_version(tmp_path):
+    """A run of a group notes the seed of its data, a run of its own -1 for the run's."""
+    make_run(tmp_path / "alone", seed=3), make_run(tmp_path / "of a group", seed=3, dataset_seed=3)
+    newer = make_run(tmp_path / "newer", seed=3) / "results.json"
+    newer.write_text(json.dumps(json.loads(newer.read_text()) | {"versions": {"bdpo_jax": "9", "numpy": "9"}}))
+    make_run(tmp_path / "other data", seed=3, dataset_seed=4)
+    runs, problems = results.find([tmp_path])
+    assert [run.path.name for run in runs] == ["alone", "other data"]
+    assert {one.path.name for one in problems if one.kind == "repeated"} == {"of a group", "newer"}
+
+
+def test_a_file_called_as_a_task_is_no_run_of_it(tmp_path):
+    make_run(tmp_path / "a", family="file", task="hopper-medium-v2")
+    make_run(tmp_path / "b", family="d4rl", task="hopper-medium-v2")
+    make_run(tmp_path / "c", family="file", task="own")
+    found = results.by_task(results.find([tmp_path])[0])
+    names = {name: [run.path.name for run in runs] for name, runs in found.items()}
+    assert names == {"hopper-medium-v2 (file)": ["a"], "hopper-medium-v2": ["b"], "own": ["c"]}
+
+
+def test_no_two_texts_have_the_same_file_name():
+    texts = ["a b", "a_b", "a/b", "..", "", "数据", "测试", "runs", "hopper-medium-v2", "normalized score", "\udcff"]
+    names = [results.file_name(text, "runs") for text in texts]
+    assert len(set(names)) == len(texts) and not any("/" in name or name.startswith(".") for name in names)
+    assert names[1] == "a_b" and names[5] == "数据" and names[8] == "hopper-medium-v2"
+    assert names[7].startswith("runs-") and results.file_name("runs") == "runs"
 
 
 def test_a_run_s_own_folders_are_not_searched(tmp_path):

@@ -1,5 +1,8 @@
 """The algorithms by name; nothing else in the package names one."""
 
+from collections.abc import Mapping
+
+from bdpo_jax import settings
 from bdpo_jax.agents import (
     bdpo,
     cql,
@@ -33,3 +36,13 @@ AGENTS = {
     "gaussian": gaussian,
     "deterministic": deterministic,
 }
+
+
+def budget(config: Mapping) -> int:
+    """Returns the updates of all phases that a config asks for; 0 where its algorithm is unknown."""
+    agent = AGENTS.get(config.get("agent", ""))
+    if agent is None:
+        return 0
+    known = {field.name: config[field.name] for field in settings.fields_of(agent) if field.name in config}
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in known.items()}
+    return sum(phase.updates for phase in agent.phases(settings.make(agent, **values)))

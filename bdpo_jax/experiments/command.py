@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bdpo_jax import compare
+from bdpo_jax import compare, results
 from bdpo_jax.data.dataset import unknown_name
 from bdpo_jax.errors import Stopped, UserError
 from bdpo_jax.experiments import plan
@@ -64,12 +64,25 @@ def run(items: list[Item], numbers: Sequence[int], out: Path) -> int:
     for item in chosen:
         if item not in failed:
             tell(f"{item.path.name}: {plan.outcome(item)}")
-    scored = [item.path for item in items if item.config is not None and item not in failed]
-    if scored and len(numbers) == len(items):
-        tell(f"{compare.write(scored, out)}\nTables and pictures: {out}")
+    if len(numbers) == len(items):
+        runs = [item for item in items if item.config is not None]
+        scored = [item for item in runs if _is_scored(item.path)]  # of a group that failed, too
+        if scored:
+            tell(f"{compare.write([item.path for item in scored], out)}\nTables and pictures: {out}")
+        for item in runs:
+            if item not in scored:
+                tell(f"{item.path}: no run of it was scored, so that it is not in the tables.", error=True)
     for item, problem in failed.items():
         tell(f"Error: {item.path}: {problem}", error=True)
     return 1 if failed else 0
+
+
+def _is_scored(path: Path) -> bool:
+    """Whether a directory holds a run that was scored."""
+    try:
+        return any(run.value is not None for run in results.find([path])[0])
+    except UserError:
+        return False
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -18,6 +18,8 @@ from bdpo_jax.report.contents import Contents
 from bdpo_jax.text import set_up_output, tell
 from bdpo_jax.workdir import expanded
 
+RESERVED = r"runs|table1|over_tasks_\d+"  # tables that are of no task
+
 
 def write(found: Contents, out: Path, refresh: int | None = None) -> None:
     """Writes the tables, figures and the page of a report into `out`.
@@ -31,7 +33,7 @@ def write(found: Contents, out: Path, refresh: int | None = None) -> None:
     for name, table in found.across().items():
         writing.write(folder, name, table)
     for task, table in found.summaries().items():
-        writing.write(folder, results.file_name(task), table)
+        writing.write(folder, results.file_name(task, RESERVED), table)
     writing.write(folder, "runs", tables.every_run(found.runs))
     page.write(out / "index.html", found, figures.draw(found, out / "figures"), refresh)
 

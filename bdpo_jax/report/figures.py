@@ -33,7 +33,7 @@ def draw(found: Contents, folder: Path) -> dict[str, list[Picture]]:
     diverged = {problem.path for problem in found.problems if problem.kind == "diverged"}
     pictures: dict[str, list[Picture]] = {"": _over_tasks(found, folder, colours)}
     for task, runs in found.by_task.items():
-        rows, stem = found.rows[task], folder / file_name(task)
+        rows, stem = found.rows[task], folder / file_name(task, r"over_tasks-.*")
         pictures[task] = [
             *_scores(stem, task, rows, colours),
             *_curves(stem, task, runs, diverged, colours),

@@ -80,6 +80,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", default="report/limit.png", help="PNG file, with an SVG file beside it")
     parser.add_argument("--steps", type=int, nargs="+", default=STEPS, help="numbers of diffusion steps N, rising")
     options = parser.parse_args(arguments)
+    if min(options.steps) < 1:
+        parser.error(f"--steps has {min(options.steps)}; each must be 1 or more")
     case = (1.0, 0.25, 0.49)
     found = integral(*case)
     sums = {name: [path_kl(steps, *case, posterior) for steps in options.steps] for name, posterior in KERNELS.items()}

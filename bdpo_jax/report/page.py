@@ -2,7 +2,6 @@
 
 import base64
 import dataclasses
-import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -13,7 +12,7 @@ from typing import NamedTuple
 from bdpo_jax.report import commands, tables
 from bdpo_jax.report.contents import Contents
 from bdpo_jax.report.tables import Cell, Row, Table
-from bdpo_jax.results import Run, by_label
+from bdpo_jax.results import Run, by_label, file_name
 from bdpo_jax.text import ERRORS
 from bdpo_jax.workdir import replacing
 
@@ -55,7 +54,7 @@ def _inside(name: str) -> str:
 
 
 def _anchor(task: str) -> str:
-    return "task-" + re.sub(r"[^A-Za-z0-9-]+", "-", task)
+    return f"task-{file_name(task)}"
 
 
 def _head(found: Contents) -> str:

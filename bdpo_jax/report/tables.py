@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bdpo_jax.agents import budget
 from bdpo_jax.data import d4rl
 from bdpo_jax.report import commands, statistics
-from bdpo_jax.results import Run, budget, by_label, by_task
+from bdpo_jax.results import Run, by_label, by_task
 
 SHARE = 0.95  # of the best value: what reaches it is bold, as in the paper's Table 1
 MARK = "†"  # of what may not be compared

@@ -27,11 +27,9 @@ from bdpo_jax.training import options, values
 from bdpo_jax.training.schedule import Schedule
 from bdpo_jax.training.scores import NOTHING, Scores
 from bdpo_jax.training.scoring import Evaluator, Unfinished, acting
-from bdpo_jax.workdir import config_hash, plain, write_json
+from bdpo_jax.workdir import BROKEN, SIZES_FILE, config_hash, plain, write_json
 
 SCORES_FILE = "scores.json"  # of the last evaluation
-SIZES_FILE = "sizes.json"  # what a reader of the checkpoints needs beside the config
-BROKEN = "nonfinite"  # the folder of a state that is NaN or infinite
 OWN = ("waiting", "checkpoints", "logging", "evaluation", "pictures")  # what takes each run's own time
 
 Observer = Callable[..., None]  # (event, run's name, updates done): told what happens

@@ -21,11 +21,11 @@ from bdpo_jax.tasks.base import Task
 from bdpo_jax.training import engine as engines
 from bdpo_jax.training import options, sources, sweep
 from bdpo_jax.training.profiler import Profiler
-from bdpo_jax.training.run import BROKEN, Observer, Restored, Run, accounting
+from bdpo_jax.training.run import Observer, Restored, Run, accounting
 from bdpo_jax.training.schedule import Chunk, Schedule
 from bdpo_jax.training.scoring import Evaluator, snapshot
 from bdpo_jax.training.signals import StopSignals
-from bdpo_jax.workdir import Workdir, expanded
+from bdpo_jax.workdir import BROKEN, Workdir, expanded
 
 MORE_MEMORY = (
     "what was saved is kept; take a smaller batch_size or runs_at_once, smaller networks, or dataset_memory=host where "

@@ -93,6 +93,9 @@ def test_the_limit_is_printed_and_drawn(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "integral (33): " in said and "posterior variance: N = 5: " in said
     assert (tmp_path / "limit.png").exists() and (tmp_path / "limit.svg").exists()
+    with pytest.raises(SystemExit, match="2"):
+        limit.main([f"--out={tmp_path / 'none.png'}", "--steps", "0", "5"])
+    assert "--steps has 0; each must be 1 or more" in capsys.readouterr().err
 
 
 def test_a_report_s_figures_are_in_its_page(tmp_path):

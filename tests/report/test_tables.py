@@ -2,12 +2,13 @@
 
 import csv
 import json
+import re
 
 import numpy as np
 import pytest
 from directories import make_run
 
-from bdpo_jax import results
+from bdpo_jax import agents, results
 from bdpo_jax.data import d4rl
 from bdpo_jax.report import command, commands, contents, tables, writing
 from configs import locomotion
@@ -22,7 +23,7 @@ def make_hopper(path, value, argument=HOPPER, seed=0, data=d4rl.TASKS[HOPPER].fi
     written = config.to_dict() | {"seed": seed} | changes
     (path / "config.json").write_text(json.dumps(written))
     scores = {"policy": {"returns": [1.0] * 10}}
-    found = {"step": results.budget(written), "headline": {"name": SCORE, "value": value}, "scores": scores}
+    found = {"step": agents.budget(written), "headline": {"name": SCORE, "value": value}, "scores": scores}
     source = {"file": "some.hdf5", "sha256": "ab" * 32, "d4rl_file": data}
     found |= {"data": source, "seconds": {"train": 7200.0}, "device": "NVIDIA H100", "config_hash": "0123"}
     (path / "results.json").write_text(json.dumps(found))
@@ -123,6 +124,26 @@ def test_files_hold_the_numbers_of_results_json(tmp_path):
     text = (folder / "pointmass.tex").read_text()
     assert r"bdpo & \textbf{1.31}" in text and r"95\% bootstrap" in text and "wall-clock" not in text
     assert not (folder / "table1.csv").exists()
+
+
+def test_each_task_has_files_of_its_own_whatever_its_name(tmp_path):
+    """A task of one's own is called as its file is: as another table, or in letters that are not of ASCII."""
+    names = ["runs", "table1", "over_tasks-return", "δεδομένα", "δοκιμή", "a b", "a_b"]
+    for number, name in enumerate(names):
+        make_run(tmp_path / "runs" / str(number), float(number), task=name, family="file")
+    command.main([str(tmp_path / "runs"), f"--out={tmp_path / 'out'}"])
+    kept = {path.name: path.read_text() for path in (tmp_path / "out" / "tables").glob("*.csv")}
+    assert len(kept) == len(names) + 1 and kept["runs.csv"].count("\n") == len(names) + 1
+    for number, _ in enumerate(names):
+        assert sum(text.startswith("algorithm") and f"\nbdpo,{float(number)}," in text for text in kept.values()) == 1
+    figures = [path.name for path in (tmp_path / "out" / "figures").glob("*-scores.png")]
+    assert len(figures) == len(names) and sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "figures",
+        "index.html",
+        "tables",
+    ]
+    anchors = re.findall(r'id="(task-[^"]*)"', (tmp_path / "out" / "index.html").read_text())
+    assert len(set(anchors)) == len(anchors) == len(names)
 
 
 def test_latex_escapes_and_says_what_is_not_comparable(tmp_path):
