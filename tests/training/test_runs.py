@@ -131,7 +131,8 @@ def test_the_score_command(whole, capsys, tmp_path):
     score.main([str(workdir), "--episodes", "3", "--seed", "5", "--policy", "behavior"])
     second = capsys.readouterr().out
     for text, name in ((first, "policy"), (second, "behavior")):
-        assert text.startswith(f"{name} of {workdir} in pointmass, 3 episodes, seed 5\nreturn -")
+        trained = f"{name} of {workdir} after 33 of 33 updates"
+        assert text.startswith(f"{trained}, in pointmass, 3 episodes, seed 5\nreturn -")
         assert "success" in text and "ms per environment step" in text
         found = evaluation.evaluate(load_policy(workdir, policy=name), "pointmass", 3, 5)
         assert f"return {found.returns.mean():.2f}," in text and f"mean length {found.lengths.mean():.0f};" in text
