@@ -195,13 +195,14 @@ class Checkpointer:
                 self._manager.delete(later)
         self._complete = self._manager.latest_step()
 
-    def restore(self, like, step: int | None = None) -> tuple[Any, dict]:
+    def restore(self, like, step: int | None = None, may_lack: str = "") -> tuple[Any, dict]:
         """The saved state, bit for bit, and `extra`.
 
         Args:
           like: pytree of the saved structure, of arrays, numbers or `ShapeDtypeStruct`s (which become arrays
             on the default device, or where their sharding says).
           step: a kept step; the latest where None.
+          may_lack: how the names of leaves begin that are `like`'s own where the checkpoint has none; "": none may.
 
         Raises:
           UserError: no such checkpoint, or structure, shapes or dtypes differ from `like`.
@@ -209,7 +210,8 @@ class Checkpointer:
         """
         step, record = self._record(step)
         named = _named_leaves(like)
-        expected = {name: _shape_and_dtype(leaf) for name, leaf in named.items()}
+        new = {name for name in named if may_lack and name.startswith(may_lack) and name not in record["leaves"]}
+        expected = {name: _shape_and_dtype(leaf) for name, leaf in named.items() if name not in new}
         _compare(record["leaves"], expected, f"the checkpoint at {self.directory / str(step)}")
         empty = {name: np.empty(shape, jnp.dtype(dtype)) for name, (shape, dtype) in expected.items()}
         stored = {name: array for name, array in empty.items() if array.size}
@@ -217,7 +219,7 @@ class Checkpointer:
         wrong = [name for name, value in values.items() if _checksum(np.asarray(value)) != record["checksums"][name]]
         if wrong:
             raise self._damaged(step, f"the checksum of {wrong[0]} differs")
-        leaves = [_like(values.get(name, empty[name]), leaf) for name, leaf in named.items()]
+        leaves = [leaf if name in new else _like(values.get(name, empty[name]), leaf) for name, leaf in named.items()]
         return jax.tree.unflatten(jax.tree.structure(like), leaves), record["extra"]
 
     def extra(self, step: int | None = None) -> dict:

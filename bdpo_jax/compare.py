@@ -1,8 +1,8 @@
 """python -m bdpo_jax.compare DIRECTORY... [--out=DIRECTORY]
 
 Sets runs side by side: for each task a table of the algorithms' last scores (Markdown and CSV, mean and standard
-deviation over runs) and a picture. In 2D that is the samples of each policy beside the truth, elsewhere each run's
-headline. Directories are those of runs, of groups, or of several of these.
+deviation over runs) and a picture. In 2D that is the samples of each policy beside the truth (a picture for each
+temperature), elsewhere each run's headline. Directories are those of runs, of groups, or of several of these.
 """
 
 import argparse

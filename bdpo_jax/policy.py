@@ -213,7 +213,9 @@ def _restore_once(workdir: Path, config: SimpleNamespace, agent: Any, step: int 
         with precision(wide):
             root = jax.random.key(config.seed)
             like = jax.eval_shape(lambda key: agent.init(config, key, **sizes), root)
-            state, _ = checkpoints.restore(like, step)
+            # A version may have more numbers than the one that saved the run, which had them at their defaults.
+            hyper = jax.jit(lambda key: agent.init(config, key, **sizes).hyper)(root)
+            state, _ = checkpoints.restore(like.replace(hyper=hyper), step, may_lack=".hyper.")
     return state, root, wide, sizes, step
 
 

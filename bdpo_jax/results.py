@@ -6,6 +6,7 @@ A directory may be that of a run, of a group, or lie above several of these.
 import contextlib
 import csv
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -18,12 +19,14 @@ from types import SimpleNamespace
 import numpy as np
 from ml_collections import ConfigDict
 
-from bdpo_jax import plotting
-from bdpo_jax.agents import budget
+from bdpo_jax import plotting, settings
+from bdpo_jax.agents import AGENTS, budget
+from bdpo_jax.data.options import Data
 from bdpo_jax.errors import UserError
 from bdpo_jax.tasks.base import data_seed
 from bdpo_jax.training import sweep
-from bdpo_jax.workdir import BROKEN, CONFIG_FILE, SIZES_FILE, expanded, read_config
+from bdpo_jax.training.options import Training
+from bdpo_jax.workdir import BROKEN, CONFIG_FILE, SIZES_FILE, expanded, plain, read_config
 
 # Settings that runs of one row of a table may differ in: seeds, and what decides no score.
 SHARED = (
@@ -37,6 +40,7 @@ COLUMNS = {
     "return": "eval/policy/return",
     "sliced Wasserstein distance to its own truth": "eval/policy/sliced_wasserstein",
 }
+LONGEST = 180  # bytes of a name, to which others are added: file systems take 255
 _INSIDE = {"checkpoints", "tensorboard", "evaluating", "profile", "wandb", BROKEN}  # a run's folders, without runs
 
 _NEEDED = ("agent", "family", "task", "seed", "seeds", "dataset_seed", "sweep")  # of a config's keys
@@ -183,7 +187,8 @@ def _without_repeats(runs: Sequence[Run]) -> tuple[list[Run], list[Problem]]:
     kept, problems = [], []
     for run in runs:
         seeds = run.config["seed"], data_seed(SimpleNamespace(**run.config))
-        key = json.dumps([_telling(run), run.variant, seeds], sort_keys=True)
+        known = _defaults(run.agent) | _telling(run)  # a version may know more settings than another
+        key = json.dumps([known, run.variant, seeds], sort_keys=True)
         first = scored.setdefault(key, run) if run.value is not None else run
         if first is run:
             kept.append(run)
@@ -191,6 +196,15 @@ def _without_repeats(runs: Sequence[Run]) -> tuple[list[Run], list[Problem]]:
             sentence = f"it has the settings and the seed of {first.path} and is left out."
             problems.append(Problem(run.path, "repeated", sentence))
     return kept, problems
+
+
+@functools.cache
+def _defaults(agent: str) -> dict:
+    """The settings of an algorithm that tell runs apart, at their defaults; none of an unknown one."""
+    if agent not in AGENTS:
+        return {}
+    found = settings.make(Training, Data, AGENTS[agent]).to_dict()
+    return {key: value for key, value in plain(found).items() if key not in (*SHARED, "dataset_path")}
 
 
 def _read_below(root: Path, found: dict[Path, Run], problems: dict[Problem, None]) -> None:
@@ -297,9 +311,10 @@ def file_name(text: str, reserved: str = "") -> str:
       reserved: a regular expression of names that it must not have.
     """
     name = re.sub(r"[^\w.-]+", "_", text).strip("_.")
-    if name == text and not re.fullmatch(reserved, name):
+    short = name.encode()[:LONGEST].decode(errors="ignore")
+    if short == text and not re.fullmatch(reserved, name):
         return name
-    return f"{name}-{hashlib.sha256(text.encode(errors='surrogateescape')).hexdigest()[:8]}"
+    return f"{short}-{hashlib.sha256(text.encode(errors='surrogateescape')).hexdigest()[:8]}"
 
 
 def labels(runs: Sequence[Run]) -> list[str]:

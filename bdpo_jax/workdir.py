@@ -233,9 +233,9 @@ def read_config(path: str | os.PathLike) -> dict:
     except FileNotFoundError:
         raise UserError(f"{path} holds no run (there is no {CONFIG_FILE}): check the directory") from None
     except (OSError, ValueError) as error:
-        raise UserError(f"{file} cannot be read ({error}): copy it again; a new run needs another --workdir") from error
+        raise UserError(f"{file} cannot be read ({error}): it is damaged; a new run needs another --workdir") from error
     if not isinstance(config, dict):
-        raise UserError(f"{file} is not the config of a run: copy it again; a new run needs another --workdir")
+        raise UserError(f"{file} is not the config of a run: it is damaged; a new run needs another --workdir")
     return config
 
 

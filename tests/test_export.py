@@ -1,5 +1,6 @@
 """The exported file acts as `load_policy` does, by the lines of docs/deploy.md."""
 
+import functools
 import re
 import shutil
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from runs import SIZES, bdpo_config
 
 import bdpo_jax
-from bdpo_jax import settings
+from bdpo_jax import checkpoint, settings
 from bdpo_jax.agents import AGENTS
 from bdpo_jax.checkpoint import Checkpointer, Damaged
 from bdpo_jax.errors import UserError
@@ -96,14 +97,35 @@ def test_how_long_a_policy_was_trained_is_said(trained, tmp_path):
     assert f"{said}, before its numbers became NaN or infinite, " in export(run, tmp_path / "policy.bin", calls=1)
 
 
+def test_a_run_of_a_version_with_fewer_numbers_is_read(trained, tmp_path, monkeypatch):
+    """A number that it did not save has its default; what is trained may not be missing."""
+    expected = bdpo_jax.load_policy(trained["bdpo"])(np.zeros((3, 2)), jax.random.key(0))
+    config, named = bdpo_config(), checkpoint._named_leaves
+    shapes = jax.eval_shape(lambda key: AGENTS["bdpo"].init(config, key, 2, 2), jax.random.key(0))
+    with Checkpointer(trained["bdpo"] / "checkpoints", read_only=True) as checkpoints:
+        state, _ = checkpoints.restore(shapes)
+    for lacking in (".hyper.behavior_decay_steps", ".step"):
+        run = shutil.copytree(trained["bdpo"], tmp_path / lacking, ignore=shutil.ignore_patterns("checkpoints"))
+        fewer = functools.partial(lambda name, tree: {k: v for k, v in named(tree).items() if k != name}, lacking)
+        with monkeypatch.context() as patch, Checkpointer(run / "checkpoints") as checkpoints:
+            patch.setattr(checkpoint, "_named_leaves", fewer)
+            checkpoints.save(1, state)
+            checkpoints.wait()
+        if lacking == ".step":
+            with pytest.raises(UserError, match=r"\.step is missing in the checkpoint"):
+                bdpo_jax.load_policy(run)
+        else:
+            np.testing.assert_array_equal(bdpo_jax.load_policy(run)(np.zeros((3, 2)), jax.random.key(0)), expected)
+
+
 def test_a_checkpoint_that_is_deleted_while_it_is_read_is_not_the_last_word(trained, monkeypatch):
     """As a run that goes on deletes its oldest."""
     read, faults = Checkpointer.restore, [FileNotFoundError("gone"), Damaged("gone, too")]
 
-    def restore(self, like, step=None):
+    def restore(self, *arguments, **others):
         if faults:
             raise faults.pop()
-        return read(self, like, step)
+        return read(self, *arguments, **others)
 
     monkeypatch.setattr(Checkpointer, "restore", restore)
     assert bdpo_jax.load_policy(trained["iql"])(np.zeros(2)).shape == (2,)

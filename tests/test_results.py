@@ -105,10 +105,14 @@ def test_a_seed_counts_once_however_its_run_was_launched_and_by_whichever_versio
     make_run(tmp_path / "alone", seed=3), make_run(tmp_path / "of a group", seed=3, dataset_seed=3)
     newer = make_run(tmp_path / "newer", seed=3) / "results.json"
     newer.write_text(json.dumps(json.loads(newer.read_text()) | {"versions": {"bdpo_jax": "9", "numpy": "9"}}))
+    older = make_run(tmp_path / "older", seed=3) / "config.json"  # which did not know a setting yet
+    config = json.loads(older.read_text())
+    assert config.pop("behavior_decay_steps") == 0
+    older.write_text(json.dumps(config))
     make_run(tmp_path / "other data", seed=3, dataset_seed=4)
     runs, problems = results.find([tmp_path])
     assert [run.path.name for run in runs] == ["alone", "other data"]
-    assert {one.path.name for one in problems if one.kind == "repeated"} == {"of a group", "newer"}
+    assert {one.path.name for one in problems if one.kind == "repeated"} == {"of a group", "newer", "older"}
 
 
 def test_a_file_called_as_a_task_is_no_run_of_it(tmp_path):
@@ -125,6 +129,8 @@ def test_no_two_texts_have_the_same_file_name():
     names = [results.file_name(text, "runs") for text in texts]
     assert len(set(names)) == len(texts) and not any("/" in name or name.startswith(".") for name in names)
     assert names[1] == "a_b" and names[5] == "数据" and names[8] == "hopper-medium-v2"
+    long = [results.file_name("数" * 80 + end) for end in "ab"]
+    assert long[0] != long[1] and max(len(name.encode()) for name in long) < 200
     assert names[7].startswith("runs-") and results.file_name("runs") == "runs"
 
 

@@ -87,7 +87,8 @@ def check(config: Any) -> None:
             f"config.path_lambda is {config.path_lambda}, but V is not trained on whole paths alone; "
             "set draw='path' and path_share=1, or path_lambda=0."
         )
-    if config.behavior_finetune and config.behavior_decay_steps < 0:
+    ends = config.behavior_decay_steps < 0 or 0 < config.behavior_decay_steps <= config.pretrain_steps
+    if config.behavior_finetune and ends:
         raise UserError(
             "config.behavior_finetune trains the behavior model after pre-training, too, but with "
             f"behavior_decay_steps={config.behavior_decay_steps:g} its learning rate is 0 by then; set one to "

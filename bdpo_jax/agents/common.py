@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+FOREVER = 1e30  # a horizon that no run comes near; an infinite one would count as a fault of the state
+
 
 class Model(struct.PyTreeNode):
     """One network's parameters, their exponential moving average (the "bar" of the papers) and optimizer state.

@@ -32,7 +32,6 @@ from bdpo_jax.agents.gaussian_head import SquashedPolicy
 from bdpo_jax.settings import number, read, read_traced, widths
 from bdpo_jax.types import Batch
 
-NO_DECAY = 1e30  # a horizon that no run comes near
 INSIDE = 1e-3  # by which the box is widened before the data's actions are unsquashed [rel]
 
 
@@ -114,7 +113,7 @@ def phases(config: Any) -> tuple[Phase, ...]:
 
 def init(config: Any, key: jax.Array, observation_dim: int, action_dim: int) -> State:
     """Returns the initial state, see `Agent.init`."""
-    horizon = read(Hyper, config).decay_steps or NO_DECAY
+    horizon = read(Hyper, config).decay_steps or common.FOREVER
     hyper = read_traced(Hyper, config, decay_steps=horizon)
     return _init_models(read(Static, config, action_dim=action_dim), key, observation_dim, hyper)
 

@@ -15,8 +15,6 @@ from bdpo_jax.errors import UserError
 from bdpo_jax.settings import anything, choice, frequencies, number, read, read_traced, widths
 from bdpo_jax.types import Batch
 
-FOREVER = float(jnp.finfo(jnp.float32).max)  # updates: infinity would count as a fault of the state
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Critics:
@@ -78,7 +76,7 @@ def read_hyper(owner: type, config: Any) -> Any:
     """Returns `owner`, a `Hyper`, from a config: traced, its horizons in updates."""
     found, budget, critics = read(owner, config), read(Budget, config), read(Critics, config)
     everything = max(budget.train_steps, 1)
-    behavior = found.behavior_decay_steps or FOREVER
+    behavior = found.behavior_decay_steps or common.FOREVER
     if behavior < 0:
         behavior = max(budget.pretrain_steps, 1)
     actor, value = found.actor_decay_steps or everything, found.value_decay_steps or everything

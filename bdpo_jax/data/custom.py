@@ -64,7 +64,8 @@ def read(path: str, columns: str = "") -> dict:
     if "timeouts" not in raw and "next_observations" not in raw:
         raise UserError(
             f"{path} has neither timeouts nor next_observations, so that episodes that were cut off cannot be told "
-            f"from episodes that go on; add one of them, or one of {', '.join(ends.KEYS)} (docs/own-data.md)."
+            f"from episodes that go on; add one of them, or one of {', '.join(ends.KEYS)} (lengths not in a table; see "
+            "docs/own-data.md)."
         )
     return raw
 
@@ -111,8 +112,9 @@ def _terminals_in_a_row(terminals: np.ndarray, path: str) -> tuple[str, ...]:
     if not again.any() or terminals.all():
         return ()
     return (
-        f"{again.sum()} terminal rows of {path} follow a terminal row (the first is row {np.argmax(again) + 1}), each "
-        "as an episode of one row: if the flag stays set after the end, keep the first of such rows only.",
+        f"Of the terminal rows of {path}, {again.sum()} come after another one (the first is row "
+        f"{np.argmax(again) + 1}), each as an episode of one row: if the flag stays set after the end, keep the first "
+        "of such rows only.",
     )
 
 
@@ -135,7 +137,7 @@ def _apart(raw: dict, follows: np.ndarray, path: str) -> tuple[str, str, tuple[s
     step = np.median(np.linalg.norm(following - observations[:-1], axis=1))
     near = apart & (np.linalg.norm(following - observations[1:], axis=1) < NEAR * step)
     twice = "as if they were rounded or measured twice"
-    remedy = f"leave them out by {flag('next_observations=none')}"
+    remedy = f"leave next_observations out by {flag('next_observations=none')}"
     remedy += "" if is_told else ", and tell in timeouts where episodes end"
     if apart.sum() > inside.sum() / 2:
         is_near = near.sum() > apart.sum() / 2
@@ -148,8 +150,8 @@ def _apart(raw: dict, follows: np.ndarray, path: str) -> tuple[str, str, tuple[s
     if near.any():
         notices.append(
             f"{near.sum()} rows of {path} have next_observations that are not the next row's observations, but within "
-            f"a tenth of a step of them (the first is row {np.argmax(near)}), {twice}; what follows such a row is not "
-            f"read as its episode: {remedy}."
+            f"a tenth of a step of them (the first is row {np.argmax(near)}), {twice}; "
+            f"{'no next action of the data is known there' if is_told else 'episodes end there'}: {remedy}."
         )
     if is_told and (far := apart & ~near).any():
         notices.append(

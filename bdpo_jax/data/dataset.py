@@ -19,6 +19,7 @@ from bdpo_jax.types import Array, Batch
 RANKS = {"observations": 2, "actions": 2, "rewards": 1, "next_observations": 2, "terminals": 1, "timeouts": 1}
 MOST_NAMES = 20  # that an error message lists
 CONSTANT = 1e-6  # a column that varies by no more counts as constant
+COARSE = 0.01  # of a column's deviation, by which float32 may round it
 
 
 def batch_key(key: jax.Array, phase: str, step: jax.Array | int) -> jax.Array:
@@ -198,7 +199,7 @@ def check_arrays(arrays: Mapping[str, npt.ArrayLike], where: str) -> dict[str, n
 
 
 def check_precision(what: str, values: np.ndarray, narrow: np.ndarray) -> None:
-    """Raises a `UserError` where a column varies, but not in float32, or moves less there than half the way.
+    """Raises a `UserError` where a column varies, but not in float32, or is rounded there by much of its spread.
 
     Args:
       what: the sentence's subject.
@@ -218,13 +219,12 @@ def check_precision(what: str, values: np.ndarray, narrow: np.ndarray) -> None:
         )
     for column, (wide, cast) in enumerate(zip(values.T.astype(np.float64), narrow.T, strict=True)):
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is reported elsewhere
-            moves = np.abs(np.diff(wide))
-            lost = moves[np.diff(cast) == 0].sum() > moves.sum() / 2
-        if lost and np.ptp(wide) > CONSTANT:
+            error, spread = np.sqrt(np.square(wide - cast).mean()), wide.std()
+        if error > COARSE * spread and np.ptp(wide) > CONSTANT:
             place = f" in column {column}" if values.shape[1] > 1 else ""
             raise UserError(
-                f"{what} lies around {np.median(wide):.9g}{place}, where float32 loses more than half of its changes "
-                "from row to row: subtract its start or scale it."
+                f"{what} lies around {np.median(wide):.9g}{place}, where float32 rounds it by {error / spread:.1%} of "
+                "its standard deviation: subtract its start or scale it."
             )
 
 

@@ -103,14 +103,18 @@ def parquet_source(path: Path) -> Source:
                 _refuse_missing(column.is_valid(), name, path)
             width, filled = None, column.is_valid().to_numpy(zero_copy_only=False)
             if is_list:
+                kind = column.type.value_type
+                if not (pyarrow.types.is_floating(kind) or pyarrow.types.is_integer(kind)):
+                    _refuse_missing(column.is_valid(), name, path)
                 column = column.drop_null()
                 widths = pyarrow.compute.list_value_length(column).to_numpy()
                 width = int(widths[0]) if len(widths) else 0
                 other = np.flatnonzero(widths != width)
                 if other.size:
+                    first, row = np.flatnonzero(filled)[[0, other[0]]]
                     raise UserError(
-                        f"The column {name!r} of {path} has {width} numbers in row 0 and {widths[other[0]]} in row "
-                        f"{other[0]}; every row needs as many."
+                        f"The column {name!r} of {path} has {width} numbers in row {first} and {widths[other[0]]} in "
+                        f"row {row}; every row needs as many."
                     )
                 column = column.flatten()
                 if name not in gaps:

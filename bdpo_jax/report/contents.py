@@ -35,7 +35,7 @@ class Contents:
 
     def summaries(self) -> dict[str, Table]:
         """A table for each task that has scored runs."""
-        return {task: tables.summary(own) for task, own in self.rows.items() if own}
+        return {task: tables.summary(task, own) for task, own in self.rows.items() if own}
 
     def across(self) -> dict[str, Table]:
         """Tables over several tasks, by the name of their files."""

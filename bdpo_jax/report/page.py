@@ -120,7 +120,7 @@ def _across(found: Contents, figures: Sequence[Picture]) -> str:
 def _task(task: str, runs: Sequence[Run], found: Contents, figures: Sequence[Picture]) -> str:
     rows = found.rows[task]
     summary = (
-        _table(dataclasses.replace(tables.summary(rows), title="Scores"))
+        _table(dataclasses.replace(tables.summary(task, rows), title="Scores"))
         if rows
         else "<p>No run has come to its end and been scored.</p>"
     )

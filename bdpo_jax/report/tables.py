@@ -186,7 +186,7 @@ def _each(values) -> str:
     return ", ".join(dict.fromkeys(str(value) for value in values if value not in (None, "")))
 
 
-def summary(found: Sequence[Row]) -> Table:
+def summary(task: str, found: Sequence[Row]) -> Table:
     """Returns the table of one task's rows.
 
     Scores are those at the end of training. Bold ones are within 95% of the best; none that may not be compared is.
@@ -233,7 +233,7 @@ def summary(found: Sequence[Row]) -> Table:
         "95% of the best. The best of a run is its best evaluation, chosen with the scores in sight, and no result. "
         f"{MARK}: not comparable with the other rows, never bold."
     )
-    return Table(first.task, caption, columns, lines, wide=columns[10:])
+    return Table(task, caption, columns, lines, wide=columns[10:])
 
 
 def hardware(run: Run) -> str:
@@ -399,11 +399,11 @@ def every_run(runs: Sequence[Run]) -> Table:
         *("hardware", "data", "config hash"),
     )
     lines = []
-    for own in by_task(runs).values():
+    for task, own in by_task(runs).items():
         for label, same in by_label(own).items():
             for run in same:
                 results = run.results or {}
-                texts = (str(run.path), run.task, label, str(run.config["seed"]), run.metric)
+                texts = (str(run.path), task, label, str(run.config["seed"]), run.metric)
                 lines.append(
                     (
                         *(Cell(text, text) for text in texts),

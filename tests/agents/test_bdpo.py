@@ -10,8 +10,8 @@ from helpers import assert_trees, config, exact_state, make_batch, random_state,
 
 from bdpo_jax import settings
 from bdpo_jax.agents import bdpo, deterministic, gaussian
+from bdpo_jax.agents.common import FOREVER
 from bdpo_jax.agents.draws import noisy_actions
-from bdpo_jax.agents.regularized import FOREVER
 from bdpo_jax.errors import UserError
 
 INTERVAL = config().actor_update_interval
@@ -119,7 +119,7 @@ def test_hyper_takes_the_training_budget_where_no_decay_horizon_is_given():
     ):
         hyper = bdpo.init(config(**changes), jax.random.key(0), 3, 2).hyper
         assert (float(hyper.actor_decay_steps), float(hyper.value_decay_steps)) == expected
-    for horizon, found in ((0, FOREVER), (7, 7), (-1, 40)):
+    for horizon, found in ((0, np.float32(FOREVER)), (7, 7), (-1, 40)):
         hyper = bdpo.init(config(behavior_decay_steps=horizon, pretrain_steps=40), jax.random.key(0), 3, 2).hyper
         assert float(hyper.behavior_decay_steps) == found
 
@@ -140,8 +140,15 @@ def test_the_behavior_model_s_learning_rate_ends_at_its_horizon(agent):
 
 
 def test_a_behavior_model_that_is_trained_on_needs_a_learning_rate():
-    with pytest.raises(UserError, match="behavior_finetune.*behavior_decay_steps=-1.*set one to False"):
-        bdpo.check(SimpleNamespace(**config(behavior_finetune=True, behavior_decay_steps=-1), batch_size=64))
+    def of(steps):
+        changes = {"behavior_finetune": True, "pretrain_steps": 100, "behavior_decay_steps": steps}
+        return SimpleNamespace(**config(**changes), batch_size=64)
+
+    for steps in (-1, 5, 100):
+        with pytest.raises(UserError, match=f"behavior_finetune.*behavior_decay_steps={steps} .*set one to False"):
+            bdpo.check(of(steps))
+    for steps in (0, 200):
+        bdpo.check(of(steps))
 
 
 def test_the_phases_of_a_run():

@@ -42,7 +42,7 @@ def test_a_row_has_the_statistics_of_its_seeds(tmp_path):
         make_hopper(tmp_path / str(seed), value, seed=seed)
     (row,) = rows_of(tmp_path)
     assert row.conditions == tables.PUBLISHED and not row.notes
-    found = cells(tables.summary([row]), 0)
+    found = cells(tables.summary("pointmass", [row]), 0)
     assert found[SCORE].value == 95 and found["sd"].value == pytest.approx(np.sqrt(500 / 3))
     assert found["IQM"].value == 95  # of 90 and 100
     low, high = json.loads(found["95% interval of the IQM"].text)
@@ -75,7 +75,7 @@ def test_what_may_not_be_compared_is_apart_and_marked(tmp_path):
         "quick": ("budget: quick, not full",),
         "longer": ("budget: 2,000,000 updates, not full",),
     }
-    table = tables.summary(found)
+    table = tables.summary("hopper", found)
     assert [cells(table, i)[SCORE].bold for i in range(5)] == [False] * 4 + [True]  # the least, of the right conditions
     assert [tables.MARK in row[0].text for row in table.rows] == [row.runs[0].path.name != "own" for row in found]
 
