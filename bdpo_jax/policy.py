@@ -204,7 +204,10 @@ def _restore(
     raise AssertionError("the last attempt returns or raises")
 
 
-def _restore_once(workdir: Path, config: SimpleNamespace, agent: Any, step: int | None, sizes: dict):
+def _restore_once(
+    workdir: Path, config: SimpleNamespace, agent: Any, step: int | None, sizes: dict
+) -> tuple[Any, jax.Array, bool, dict, int]:
+    """One attempt of `_restore`."""
     from bdpo_jax.checkpoint import Checkpointer
 
     with Checkpointer(workdir / "checkpoints", read_only=True) as checkpoints:
@@ -216,6 +219,7 @@ def _restore_once(workdir: Path, config: SimpleNamespace, agent: Any, step: int 
             # A version may have more numbers than the one that saved the run, which had them at their defaults.
             hyper = jax.jit(lambda key: agent.init(config, key, **sizes).hyper)(root)
             state, _ = checkpoints.restore(like.replace(hyper=hyper), step, may_lack=".hyper.")
+    assert step is not None, "without a checkpoint there is no extra"
     return state, root, wide, sizes, step
 
 
