@@ -27,9 +27,9 @@ tuned after training on seed 5.
 
 idql, dtql, rebrac, cql, sfbc and qgpo have not been tuned at all, the others on a seed or two, BDPO on more and with
 layer norm in its noise predictors, with which it returned 1.08, 1.15 and 1.13 on seeds 0 to 2, each with data of its
-own. So this compares programs that run, not methods (docs/pointmass-methods.png, of which rebrac and cql have changed
-since). Deterministic and Gaussian policies do not run into the obstacle: each takes one way, and their behavior models,
-which take the mean of both, do.
+own. So this compares programs that run, not methods (docs/pointmass-methods.png draws these returns). Deterministic and
+Gaussian policies do not run into the obstacle: each takes one way, and their behavior models, which take the mean of
+both, do.
 """
 
 from configs import base
