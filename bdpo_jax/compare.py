@@ -68,7 +68,7 @@ def rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
         scores = [run.scores for run in own]
         for key in scores[0]:
             numbers = [score[key] for score in scores if isinstance(score.get(key), int | float)]
-            if key not in row and len(numbers) == len(scores):
+            if key not in row and len(numbers) == len(scores) and numbers != values:  # else the headline, again
                 row[key] = float(np.mean(numbers))
         found.append(row)
     return sorted(found, key=lambda row: row[runs[0].metric], reverse=not runs[0].lower_is_better)
