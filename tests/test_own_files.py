@@ -422,6 +422,10 @@ def test_the_next_observation_of_a_terminal_row_may_be_missing(tmp_path, kind):
             for key in ("observations", "next_observations"):
                 table[key] = pyarrow.array([one and [one] for one in table[key]], lists)
         parquet.write_table(pyarrow.table(table | {"actions": [0, 0, 0], "rewards": [0, 0, 0]}), path)
+        try:
+            parquet.read_table(path)
+        except pyarrow.ArrowInvalid as error:
+            pytest.skip(f"pyarrow {pyarrow.__version__} cannot read what it wrote: {error}")
     np.testing.assert_array_equal(custom.load(str(path), "none").next_observations, [[2], [2], [6]])
     if kind == "lists":
         table["next_observations"] = pyarrow.array([[2.0], None, [6.0, 7.0]], lists)
