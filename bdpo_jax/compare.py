@@ -157,13 +157,13 @@ def write(directories: Sequence[str | Path], out: str | Path) -> str:
         order = [row["algorithm"] for row in found]
         _write_csv(out / f"{name}.csv", found)
         picture = out / f"{name}.png"
-        pictures = [picture]
         if own[0].config["family"] == "synthetic2d":
             pictures = list(planes(picture, own))
         else:
             groups = by_label(own)
             values = {label: results.values(groups[label]) for label in order}
             plotting.dots(picture, task, own[0].metric, values)
+            pictures = [picture]
         parts = [f"## {task}", table(found), *(f"![{task}]({path.name})" for path in pictures)]
         texts.append("\n\n".join(parts) + "\n")
     text = "\n".join(texts)

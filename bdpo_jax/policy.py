@@ -195,13 +195,10 @@ def _restore(
     from bdpo_jax.checkpoint import Damaged
 
     sizes = _read_sizes(workdir)
-    for left in reversed(range(ATTEMPTS)):
-        try:
+    for _ in range(ATTEMPTS - 1):
+        with contextlib.suppress(Damaged, FileNotFoundError):  # a run that goes on may have deleted what is being read
             return _restore_once(workdir, config, agent, step, sizes)
-        except (Damaged, FileNotFoundError):  # a run that goes on may have deleted what is being read
-            if not left:
-                raise
-    raise AssertionError("the last attempt returns or raises")
+    return _restore_once(workdir, config, agent, step, sizes)
 
 
 def _restore_once(

@@ -34,6 +34,7 @@ SHARED = (
     *("evaluate_every", "log_every", "checkpoint_every", "keep_checkpoints", "profile_updates", "wandb", "mirrors"),
     *("compilation_cache", "deterministic"),
 )
+_UNTOLD = (*SHARED, "dataset_path")  # settings that tell no two runs apart; files do, by their bytes
 # The column of `progress.csv` whose last value a headline is, by the headline's name.
 COLUMNS = {
     "normalized score": "eval/policy/normalized_score/mean",
@@ -204,7 +205,7 @@ def _defaults(agent: str) -> dict:
     if agent not in AGENTS:
         return {}
     found = settings.make(Training, Data, AGENTS[agent]).to_dict()
-    return {key: value for key, value in plain(found).items() if key not in (*SHARED, "dataset_path")}
+    return {key: value for key, value in plain(found).items() if key not in _UNTOLD}
 
 
 def _read_below(root: Path, found: dict[Path, Run], problems: dict[Problem, None]) -> None:
@@ -336,8 +337,7 @@ def labels(runs: Sequence[Run]) -> list[str]:
 
 
 def _telling(run: Run) -> dict:
-    ignored = (*SHARED, "dataset_path")
-    return {key: value for key, value in run.config.items() if key not in ignored} | {"data": run.data}
+    return {key: value for key, value in run.config.items() if key not in _UNTOLD} | {"data": run.data}
 
 
 def _differ(one, other) -> bool:
@@ -364,12 +364,12 @@ def by_task(runs: Iterable[Run]) -> dict[str, list[Run]]:
     A file of one's own may be called as a task of D4RL's is, which keeps its name.
     """
     runs = list(runs)
-    families: dict[str, dict[str, None]] = {}
+    owners: dict[str, str] = {}  # the family that keeps the name
     for run in runs:
-        families.setdefault(run.task, {}).setdefault(run.config["family"], None)
+        if run.task not in owners or run.config["family"] == "d4rl":
+            owners[run.task] = run.config["family"]
     found: dict[str, list[Run]] = {}
     for run in runs:
-        first = "d4rl" if "d4rl" in families[run.task] else next(iter(families[run.task]))
         family = run.config["family"]
-        found.setdefault(run.task if family == first else f"{run.task} ({family})", []).append(run)
+        found.setdefault(run.task if family == owners[run.task] else f"{run.task} ({family})", []).append(run)
     return found

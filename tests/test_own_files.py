@@ -266,6 +266,13 @@ def test_what_a_file_has_may_be_left_out(tmp_path, key):
         np.testing.assert_array_equal(left[name], value)
 
 
+def test_an_array_may_be_called_none(tmp_path):
+    np.savez(tmp_path / "own.npz", **arrays(none=np.arange(6.0), lengths=[3, 3]))
+    raw = files.read(tmp_path / "own.npz", columns="observations=obs,none;terminals=none")
+    np.testing.assert_array_equal(raw["observations"][:, 2], np.arange(6))
+    assert not raw["terminals"].any()
+
+
 def test_what_a_file_needs_may_not_be_left_out(tmp_path):
     np.savez(tmp_path / "own.npz", **arrays(lengths=[3, 3]))
     with pytest.raises(UserError, match="names 'none' for rewards, which .* does not have"):

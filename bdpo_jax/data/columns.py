@@ -96,25 +96,23 @@ def gather(source: Source, keys: Sequence[str], columns: str, where: str) -> dic
     chosen = parse(columns)
     told = {key: _expand(source, key, chosen[key], where) for key in keys if key in chosen}
     found = {key: names for key in keys if key not in told and (names := _known(source, key, where))}
-    every = told | found
+    every = {key: names for key, names in (told | found).items() if not _is_left_out(key, names)}
     for name in (name for names in every.values() for name in names):
-        if source.names.count(name) > 1 and name != NONE:
+        if source.names.count(name) > 1:
             places = [str(place + 1) for place, other in enumerate(source.names) if other == name]
             raise UserError(f"{where} has two columns {name!r} (number {' and '.join(places)}); rename one of them.")
-    numbers = [name for key, names in every.items() if key not in LABELS for name in names if name != NONE]
-    labels = [name for key, names in every.items() if key in LABELS for name in names if name != NONE]
+    numbers = [name for key, names in every.items() if key not in LABELS for name in names]
+    labels = [name for key, names in every.items() if key in LABELS for name in names]
     arrays, compared = source.take(list(dict.fromkeys(numbers)), labels, every.get(MAY_LACK, []))
     gathered = {}
     for key, names in every.items():
-        if names == [NONE]:
-            continue
         if key in LABELS:
             gathered[key] = compared[names[0]]
         elif key == "times" or (key in found and not source.is_table):
             gathered[key] = arrays[names[0]]
         else:
             gathered[key] = _side_by_side(key, {name: arrays[name] for name in names}, where)
-    if told.get("terminals") == [NONE]:
+    if "terminals" in told and "terminals" not in every:
         gathered["terminals"] = np.zeros(np.shape(gathered.get("rewards", ()))[:1], bool)
     return gathered
 
@@ -138,6 +136,11 @@ def missing(key: str, names: Sequence[str], where: str) -> UserError:
     return UserError(f"{where} lacks the key {key} (found: {listed}); {way}; see docs/own-data.md.")
 
 
+def _is_left_out(key: str, names: Sequence[str]) -> bool:
+    """Whether a key is told to be none of the file."""
+    return key not in NEEDED and list(names) == [NONE]
+
+
 def _known(source: Source, key: str, where: str) -> list[str]:
     """The name under which a file has a key, if it has it."""
     if key == "lengths" and source.is_table:  # a number for each episode, where there is one for each row
@@ -155,7 +158,7 @@ def _known(source: Source, key: str, where: str) -> list[str]:
 
 def _expand(source: Source, key: str, wanted: Sequence[str], where: str) -> list[str]:
     """The names that `wanted` stands for, those of a pattern in the file's order."""
-    if key not in NEEDED and list(wanted) == [NONE]:
+    if _is_left_out(key, wanted):
         return [NONE]
     expanded: list[str] = []
     for name in wanted:

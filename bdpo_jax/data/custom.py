@@ -133,6 +133,8 @@ def _apart(raw: dict, follows: np.ndarray, path: str) -> tuple[str, str, tuple[s
     is_told = "timeouts" in raw
     inside = ~(raw["terminals"] | raw.get("timeouts", False))[:-1]
     apart = inside & ~follows[:-1]
+    if not apart.any():
+        return "", "", ()
     observations, following = raw["observations"], raw["next_observations"][:-1]
     step = np.median(np.linalg.norm(following - observations[:-1], axis=1))
     near = apart & (np.linalg.norm(following - observations[1:], axis=1) < NEAR * step)

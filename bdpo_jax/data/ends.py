@@ -44,13 +44,14 @@ def add_timeouts(raw: dict[str, np.ndarray], told: Mapping[str, np.ndarray], whe
             "rows in all); a terminal ends an episode: keep it in the last row only, or, if it means something "
             f"else, set {flag('terminals=none')}."
         )
-    inside = raw.get("timeouts", np.zeros(rows, bool)) & ~ends
+    timeouts = raw.get("timeouts", np.zeros(rows, bool))
+    inside = timeouts & ~ends
     if inside.any():
         raise UserError(
             f"Row {np.argmax(inside)} of {where} is timed out, but by {first} its episode goes on ({inside.sum()} such "
             f"rows in all); leave one of them out: {flag('timeouts=none')}, or {first}=none."
         )
-    raw["timeouts"] = raw.get("timeouts", np.zeros(rows, bool)) | (ends & ~raw["terminals"])
+    raw["timeouts"] = timeouts | (ends & ~raw["terminals"])
 
 
 def followed(raw: Mapping[str, np.ndarray]) -> np.ndarray:

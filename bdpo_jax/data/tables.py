@@ -101,8 +101,9 @@ def parquet_source(path: Path) -> Source:
             is_list = any(is_kind(column.type) for is_kind in lists)
             if name not in gaps:
                 _refuse_missing(column.is_valid(), name, path)
-            width, filled = None, column.is_valid().to_numpy(zero_copy_only=False)
+            width = None
             if is_list:
+                filled = column.is_valid().to_numpy(zero_copy_only=False)
                 kind = column.type.value_type
                 if not (pyarrow.types.is_floating(kind) or pyarrow.types.is_integer(kind)):
                     _refuse_missing(column.is_valid(), name, path)
@@ -121,11 +122,11 @@ def parquet_source(path: Path) -> Source:
                     _refuse_missing(column.is_valid(), name, path, max(width, 1))
             arrays[name] = column.to_numpy(zero_copy_only=False)
             if width is not None:
-                rows = arrays[name].reshape(len(widths), width)
-                arrays[name] = rows
+                arrays[name] = arrays[name].reshape(len(widths), width)
                 if not filled.all():  # those of terminal rows
-                    arrays[name] = np.full((len(filled), width), np.nan)
-                    arrays[name][filled] = rows
+                    whole = np.full((len(filled), width), np.nan)
+                    whole[filled] = arrays[name]
+                    arrays[name] = whole
         return {name: arrays[name] for name in numbers}, {name: arrays[name] for name in labels}
 
     return Source(pyarrow.parquet.read_schema(path).names, take, is_table=True)
