@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bdpo_jax import devices, envs, evaluation  # noqa: E402
 from bdpo_jax.agents import bdpo  # noqa: E402
+from benchmarks import figures  # noqa: E402
 from configs import antmaze, locomotion  # noqa: E402
 
 
@@ -35,12 +36,12 @@ def measure(task: str, episodes: int, candidates: int) -> dict:
         "episodes": episodes,
         "environment_steps": int(together.lengths.sum()),
         "cores": cores,
-        "simulation_s_one_thread": round(alone.env_seconds, 2),
-        "simulation_s": round(together.env_seconds, 2),
-        "evaluation_s": round(seconds, 2),
-        "ms_per_environment_step": round(together.env_ms_per_step, 4),
-        "policy_share": round(together.policy_share, 3),
-        "times_ideal": round(seconds * cores / alone.env_seconds, 3),
+        "simulation_s_one_thread": figures(alone.env_seconds),
+        "simulation_s": figures(together.env_seconds),
+        "evaluation_s": figures(seconds),
+        "ms_per_environment_step": figures(together.env_ms_per_step),
+        "policy_share": figures(together.policy_share),
+        "times_ideal": figures(seconds * cores / alone.env_seconds),
         "equal_returns": bool((alone.returns == together.returns).all()),
     }
 

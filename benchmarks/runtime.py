@@ -28,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bdpo_jax import plotting  # noqa: E402
 from bdpo_jax.agents import AGENTS, bdpo  # noqa: E402
+from benchmarks import figures  # noqa: E402
 from benchmarks.step import make_batch  # noqa: E402
 from configs import locomotion  # noqa: E402
 
@@ -109,10 +110,10 @@ def measure(method: str, steps: int, sizes: str, updates: int, repeats: int) -> 
                 "sizes": sizes,
                 "steps": steps,
                 "part": name,
-                "ms": round(ms, 3),
-                "least_ms": round(min(milliseconds), 3),
-                "ms_per_update": round(ms / (interval if name == "actor" else 1), 3),
-                "temporary_mb": round(program.memory_analysis().temp_size_in_bytes / 2**20, 1),
+                "ms": figures(ms),
+                "least_ms": figures(min(milliseconds)),
+                "ms_per_update": figures(ms / (interval if name == "actor" else 1)),
+                "temporary_mb": figures(program.memory_analysis().temp_size_in_bytes / 2**20),
                 "evaluations": evaluations.get(name),
             }
         )
@@ -150,10 +151,10 @@ def slopes(rows: list[dict], sizes: str, repeats: int) -> list[dict]:
                     "slope": part,
                     "method": method,
                     "sizes": sizes,
-                    "ms_per_step": round(float(slope), 4),
-                    "evaluation_ms": round(unit, 4),
-                    "evaluations_per_step": round(float(slope) / unit, 2),
-                    "counted_per_step": round(float(expected), 2),
+                    "ms_per_step": figures(float(slope)),
+                    "evaluation_ms": figures(unit),
+                    "evaluations_per_step": figures(float(slope) / unit),
+                    "counted_per_step": figures(float(expected)),
                 }
             )
     return found

@@ -70,7 +70,7 @@ def main() -> None:
         os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + flag
     import jax
 
-    from benchmarks import step
+    from benchmarks import figures, step
 
     if options.case not in step.CASES:
         parser.error(f"--case is {options.case!r}; it must be one of {', '.join(step.CASES)}")
@@ -95,11 +95,11 @@ def main() -> None:
                             "devices": count,
                             "seeds": seeds,
                             "runs": "stacked" if together else "separate",
-                            "updates_per_second_of_each": round(1 / seconds, 2),
-                            "ms": round(1e3 * seconds, 2),
-                            "spread_ms": round(1e3 * spread, 2),
-                            "times_the_first": round(seconds / one, 2),
-                            "state_mb": round(megabytes, 1),
+                            "updates_per_second_of_each": figures(1 / seconds),
+                            "ms": figures(1e3 * seconds),
+                            "spread_ms": figures(1e3 * spread),
+                            "times_the_first": figures(seconds / one),
+                            "state_mb": figures(megabytes),
                             "device": jax.devices()[0].device_kind,
                             "jax": jax.__version__,
                         }

@@ -29,7 +29,7 @@ from bdpo_jax import devices  # noqa: E402
 from bdpo_jax.agents import bdpo, common  # noqa: E402
 from bdpo_jax.networks import mish  # noqa: E402
 from bdpo_jax.types import Batch  # noqa: E402
-from benchmarks import work  # noqa: E402
+from benchmarks import figures, work  # noqa: E402
 from configs import antmaze, locomotion, synthetic2d  # noqa: E402
 
 RATE_WORK = 2e7  # elements in a measurement of a rate, and a hundredth of the multiply-adds
@@ -147,17 +147,17 @@ def measure(function, state, batch, evaluations: list[work.Evaluation], optimize
     memory = compiled.memory_analysis()
     peak = memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes
     return {
-        "compile_s": round(compile_seconds, 2),
+        "compile_s": figures(compile_seconds),
         "times": times[1:],  # the first round warms up
         # But the batches.
-        "peak_mb": round((peak - memory.alias_size_in_bytes - devices.size_of(batch)) / 2**20, 1),
+        "peak_mb": figures((peak - memory.alias_size_in_bytes - devices.size_of(batch)) / 2**20),
     }
 
 
 def xla_gflop(function, state, batch) -> float | None:
     """XLA's own count of one call without loops."""
     cost = jax.jit(function).lower(state, batch, jax.random.key(0)).compile().cost_analysis() or {}
-    return round(1e-9 * cost["flops"], 3) if "flops" in cost else None
+    return figures(1e-9 * cost["flops"]) if "flops" in cost else None
 
 
 def line(name: str, phase: str, updates: int, measured: dict, evaluations: list[work.Evaluation], counted) -> dict:
@@ -170,18 +170,18 @@ def line(name: str, phase: str, updates: int, measured: dict, evaluations: list[
     return {
         "case": name,
         "phase": phase,
-        "ms": round(1e3 * seconds / updates, 2),
-        "spread_ms": round(1e3 * seconds_spread / updates, 2),
-        "hours_of_2_million": round(2e6 * seconds / updates / 3600, 2),
-        "times_floor": round(ratio, 3),
-        "spread_times_floor": round(ratio_spread, 3),
-        "times_parts": round(ratio_of_parts, 3),
-        **{f"{part}_ms": round(1e3 * medians[part] / updates, 2) for part in medians if part != "all"},
-        "gflop": round(2e-9 * multiply_adds / updates, 3),
+        "ms": figures(1e3 * seconds / updates),
+        "spread_ms": figures(1e3 * seconds_spread / updates),
+        "hours_of_2_million": figures(2e6 * seconds / updates / 3600),
+        "times_floor": figures(ratio),
+        "spread_times_floor": figures(ratio_spread),
+        "times_parts": figures(ratio_of_parts),
+        **{f"{part}_ms": figures(1e3 * medians[part] / updates) for part in medians if part != "all"},
+        "gflop": figures(2e-9 * multiply_adds / updates),
         "xla_gflop": counted,
-        "activations_million": round(1e-6 * sum(e.activations for e in evaluations) / updates, 2),
-        "gflops_reached": round(2e-9 * multiply_adds / seconds, 1),
-        "matmul_gflops": round(2e-9 * multiply_adds / medians["matmul"], 1),
+        "activations_million": figures(1e-6 * sum(e.activations for e in evaluations) / updates),
+        "gflops_reached": figures(2e-9 * multiply_adds / seconds),
+        "matmul_gflops": figures(2e-9 * multiply_adds / medians["matmul"]),
         "compile_s": measured["compile_s"],
         "peak_mb": measured["peak_mb"],
     }

@@ -16,7 +16,7 @@ from helpers import config, make_batch, random_state
 from bdpo_jax import networks
 from bdpo_jax.agents import bdpo
 from bdpo_jax.settings import read
-from benchmarks import evaluation, runtime, scaling, step, work
+from benchmarks import evaluation, figures, runtime, scaling, step, work
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -80,7 +80,12 @@ def test_the_benchmark_prints_a_line_per_phase(monkeypatch, capsys):
 def test_the_evaluation_benchmark_compares_equal_episodes():
     found = evaluation.measure("hopper-medium-v2", 3, 1)
     assert found["equal_returns"] and found["environment_steps"] > 10
-    assert found["evaluation_s"] >= found["simulation_s"] > 0 and 0 < found["policy_share"] < 1
+    assert found["evaluation_s"] >= found["simulation_s"] > 0 and 0 < found["policy_share"] <= 1
+
+
+@pytest.mark.parametrize("value, expected", [(0.00123456, 0.001235), (987654.3, 987700.0), (0, 0), (-2.5, -2.5)])
+def test_small_figures_are_not_rounded_away(value, expected):
+    assert figures(value) == expected
 
 
 @pytest.mark.parametrize("together", [False, True])
