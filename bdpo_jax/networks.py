@@ -298,6 +298,11 @@ class UShapedMLP(nn.Module):
 
     Observations and t condition every block. Their part is computed once where many actions share them.
 
+    After the noise predictor that the authors of QGPO and SfBC share, which differs: its blocks are
+    `silu(U (silu(V x) + C silu(c))) + W x`, W being the identity where widths agree; observations and t are embedded
+    apart, 32 wide, then together, 64, 128 and 128; one block more is in the middle, and none activates before the
+    output.
+
     Attributes:
       widths: of the narrowing blocks.
       outputs: width of the output.

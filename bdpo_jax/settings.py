@@ -22,7 +22,8 @@ from bdpo_jax.errors import UserError
 
 SOURCES = (
     "[T2] to [T4] the paper's tables, (n) its equations, [rel] and [released] the code released by a method's authors, "
-    "[CORL] that library, [paper] what a method's own paper prints, [ours] our choice."
+    "[CORL] that library, [paper] what a method's own paper prints, [quoted] what a later paper says that it used, "
+    "[ours] our choice."
 )
 SMALLEST, LARGEST = (float(value) for value in (np.finfo(np.float32).tiny, np.finfo(np.float32).max))
 

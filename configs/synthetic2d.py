@@ -2,7 +2,9 @@
 
     python launch.py                                                   # 8gaussians, laptop-sized
     python launch.py --config=configs/synthetic2d.py:2spirals
-    python launch.py --config=configs/synthetic2d.py:8gaussians,paper  # the paper's sizes and budget, for a GPU
+    python launch.py --config=configs/synthetic2d.py:8gaussians,paper  # the authors' sizes and budget, for a GPU
+
+Those are what the authors released; B.2 names "basically" Table 2's: networks of 512x4 and two million updates.
 
 Tasks: 8gaussians, 2spirals, checkerboard, moons, rings, swissroll.
 

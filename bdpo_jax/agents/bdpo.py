@@ -110,11 +110,27 @@ def phases(config: Any) -> tuple[Phase, ...]:
             interval=config.actor_update_interval,
             delayed_from=config.value_warmup_steps,
             prepare=look_ahead if config.n_step > 1 else None,
-            check_data=check_ahead if config.n_step > 1 else None,
+            check_data=_data_check(config),
             watch=("policy",),
             score=final,
         ),
     )
+
+
+def _data_check(config: Any):
+    """Returns the `Phase.check_data` of training, or None."""
+    if config.n_step > 1:
+        return check_ahead
+    return check_next if config.draw == "path" and not config.one_step else None
+
+
+def check_next(dataset: Any) -> None:
+    """Raises a `UserError` where no row leads to a state from which a path can start: a `Phase.check_data`."""
+    if dataset.terminals.all():
+        raise UserError(
+            "Every row of the data is terminal, so that no path starts at a next state: set config.one_step=True, "
+            "with which draw='path' starts them at the rows' own."
+        )
 
 
 # --------------------------------------------------------------------------------------------------- state
@@ -205,6 +221,7 @@ def pretrain(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics
 def q_target(state: State, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics, Visited | None]:
     """Returns `y [batch]` of (12), (17): reward plus the discounted LCB of Q minus the path's penalty at s'.
 
+    The authors' code subtracts the penalty without the discount, and after terminal steps, too; (12) does neither.
     With `n_step` above 1 the data's own next steps come first: their rewards, and s' after them. Nothing corrects that
     these are the behavior policy's actions, from which the penalty keeps the actor near.
 
@@ -237,8 +254,8 @@ def q_target(state: State, batch: Batch, key: jax.Array) -> tuple[jax.Array, Met
     target = found.target(value - hyper.eta * penalty)
     visited = None
     if path.trajectory is not None and path.kls is not None:
-        nothing = (found.discounts == 0).astype(jnp.float32)
-        visited = Visited(found.observations, path.trajectory[:, :, 0], nothing, path.kls[:, :, 0])
+        missing = jnp.broadcast_to(found.missing, target.shape)
+        visited = Visited(found.observations, path.trajectory[:, :, 0], missing, path.kls[:, :, 0])
     return target, {"path_penalty": penalty.mean()}, visited
 
 

@@ -136,12 +136,14 @@ class Ahead(NamedTuple):
       discounts: `[batch]`, of the value, 0 after a terminal.
       observations: `[batch, S]`, where the value is taken.
       weights: `[batch]` or 1, 0 of rows of which neither is known.
+      missing: `[batch]` or 0, 1 where nobody acts at these observations: what a terminal step leads to.
     """
 
     rewards: jax.Array
     discounts: jax.Array
     observations: jax.Array
     weights: Array | float
+    missing: Array | float
 
     def target(self, values: jax.Array) -> jax.Array:
         """Returns the targets `[batch]` with those values `[batch]`."""
@@ -152,8 +154,9 @@ def ahead(batch: Batch, discount: jax.Array) -> Ahead:
     """Returns what lies ahead of a batch's rows: of one step, or what `rewards_ahead` prepared."""
     extra = batch.extra or {}
     if "later_observations" not in extra:
-        return Ahead(batch.rewards, discount * (1 - batch.terminals), batch.next_observations, 1.0)
-    return Ahead(extra["rewards"], extra["discounts"], extra["later_observations"], extra["weights"])
+        discounts = discount * (1 - batch.terminals)
+        return Ahead(batch.rewards, discounts, batch.next_observations, 1.0, batch.terminals)
+    return Ahead(extra["rewards"], extra["discounts"], extra["later_observations"], extra["weights"], 0.0)
 
 
 def returns(dataset: Any, discount: jax.Array, next_values: Array | float = -np.inf) -> jax.Array:

@@ -11,8 +11,8 @@ letters are ours. The critic of clean actions is asked at noisy ones (B), so no 
 (C) is dual ascent on the constraint that the cloning loss, taken after the actor's step, is at most b; with kappa = 0
 eta is fixed.
 
-The critics, then the actor with the critics' new averages, then eta [ours]. The critics' loss is the mean over members
-[ours]: Adam does not see the factor, the clip of the gradient does. Policies act by the parameters, not the average.
+The critics, then the actor with the critics' new averages, then eta [rel]. The critics' loss is the mean over members
+[rel]: Adam does not see the factor, the clip of the gradient does. Policies act by the parameters, not the average.
 The last checkpoint is scored; the paper's scores are means of the last five evaluations. The time network is this
 package's (64 wide); the authors' has widths 16, 32, 32.
 """

@@ -94,7 +94,7 @@ def noisy_actions(
       batch: transitions.
       key: PRNG key.
       visited: paths of the policy: a share `path_share` of the rows takes a point of one of them where it is not
-        missing, of its own if there is one for each row.
+        missing, of its own where there is one for each row and in their order (not after `visit`).
 
     Returns:
       observations, `a^n`, n, weights, number of leading rows with n = 1 (see `diffusion.draw_steps`).

@@ -14,8 +14,8 @@ Three phases: the behavior model, Q, the energy f; each reads the ones before. N
 is neither stored nor saved: a phase draws it when it begins, and again, the same, when a stopped run goes on.
 
 What differs from the authors' code: all phases have the same batch size (the behavior model 4096 there), times are
-embedded by fixed frequencies (random ones there), the solver extrapolates the noise (the clean action there), the noise
-predictor has one block less in its middle, and an activation before its output.
+embedded by fixed frequencies (random ones there), the solver extrapolates the noise (the clean action there), and the
+noise predictor is built otherwise (`networks.UShapedMLP`).
 """
 
 import dataclasses
@@ -62,10 +62,10 @@ class Static(ScoreModel):
 class Hyper(struct.PyTreeNode):
     """The numbers that one sweeps."""
 
-    guidance: jax.Array = number(1.0, "w, per task [rel]; exact where 1", least=0)
+    guidance: jax.Array = number(1.0, "w, per task [quoted]; exact where 1", least=0)
     inverse_temperature: jax.Array = number(3.0, "beta of the energy, per unit of reward [rel]", least=0)
     # The paper's value; the authors' code has 3 unless told otherwise.
-    backup_inverse_temperature: jax.Array = number(1.0, "beta_Q of the backup; antmaze 20 [paper]", least=0)
+    backup_inverse_temperature: jax.Array = number(1.0, "beta_Q of the backup; antmaze 20 [quoted]", least=0)
     discount: jax.Array = number(0.99, "per environment step [rel]", least=0, most=1)
     behavior_lr: jax.Array = number(1e-4, "Adam, constant [rel]", least=0)
     value_lr: jax.Array = number(3e-4, "Adam, constant [rel]", least=0)

@@ -14,7 +14,8 @@ scored. The letters are ours.
 
 Differs from the authors' code: there R_n is max(r_n + gamma (1 - d_n) R_{n+1}, V_n), with V of the row's own state,
 which values an action by what another would bring; (C) is the planning of the paper's idea, whose printed form could
-not be compared. The solver is of second order, not third. A deviation of returns below .1 counts as .1 there.
+not be compared. The solver is of second order, not third, and the noise predictor built otherwise
+(`networks.UShapedMLP`). A deviation of returns below .1 counts as .1 there.
 """
 
 import dataclasses
@@ -44,7 +45,7 @@ class Static(ScoreModel):
     actor_samples: int = number(16, "actions of the behavior model in (B) [rel]", least=1)
     value_widths: tuple[int, ...] = widths((256, 256), "hidden layers of each Q, SiLU [rel]")
     q_frequencies: tuple[float, ...] = frequencies("each Q")
-    iterations: int = number(2, "how many Q are learned, each planned with the one before; per task [paper]", least=1)
+    iterations: int = number(2, "how many Q are learned, each planned with the one before; per task [quoted]", least=1)
     greedy_candidates: int = number(32, "actions drawn when acting [rel]", least=1)
     averages: int = number(1, "chosen candidates whose mean acts, at most all; locomotion 4 [rel]", least=1)
 

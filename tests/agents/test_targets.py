@@ -11,8 +11,9 @@ from helpers import break_params, config, exact_state, make_batch, random_state
 
 from bdpo_jax import diffusion
 from bdpo_jax.agents import bdpo
-from bdpo_jax.agents.critics import regression
+from bdpo_jax.agents.critics import regression, rewards_ahead
 from bdpo_jax.agents.draws import Visited, noisy_actions
+from bdpo_jax.data.dataset import Dataset
 from bdpo_jax.errors import UserError
 from bdpo_jax.policy import precision
 
@@ -33,6 +34,10 @@ def shifted_noise(params, observations, noisy, n):
 
 def observed_noise(params, observations, noisy, n):
     return noisy + observations[..., :1]
+
+
+def changed(left, right):
+    return any((a != b).any() for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True))
 
 
 def step_q(params, observations, actions):
@@ -110,7 +115,7 @@ def test_q_target_of_several_steps_by_hand(monkeypatch, draw):
     np.testing.assert_allclose(target[:2], [7 + 0.125 * (0.25 - 0.03), 8], rtol=1e-6)
     if draw == "path":
         np.testing.assert_array_equal(visited.observations, later)
-        np.testing.assert_array_equal(visited.missing, [0, 1, 0])
+        np.testing.assert_array_equal(visited.missing, [0, 0, 0])  # an episode's last state is one, too
 
     def fit_q(state, batch, target, rates, weights):
         seen.append(weights)
@@ -365,3 +370,32 @@ def test_v_is_trained_on_paths_at_the_next_state_but_after_a_terminal(monkeypatc
 
 def same_rows(left, right):
     return sorted(map(tuple, np.asarray(left))) == sorted(map(tuple, np.asarray(right)))
+
+
+@pytest.mark.parametrize("changes", [{"discount": 0.0}, {"discount": 0.0, "n_step": 3}, {}])
+def test_v_is_trained_on_paths_wherever_someone_acts_at_their_state(changes):
+    """Whatever the discount; no path starts where a terminal step leads to, by whose numbers V is not moved."""
+    state = random_state(config(draw="path", path_lambda=0.5, diffusion_steps=3, **changes), 3, 2)
+    batch = make_batch(size=64)
+    if "n_step" in changes:
+        batch = batch.replace(extra=rewards_ahead(Dataset(*jax.tree.leaves(batch)), 0.0, 3))
+    update = jax.jit(bdpo.update_critics)
+    after, metrics = update(state, batch, jax.random.key(0))
+    assert metrics["v_loss"] > 0 and changed(after.v.params, state.v.params)
+    beyond = jnp.where(batch.terminals[:, None] > 0, 7.0, batch.next_observations)
+    assert batch.terminals.any() and not batch.terminals.all()
+    same, _ = update(state, batch.replace(next_observations=beyond), jax.random.key(0))
+    assert not changed(after.v.params, same.v.params)
+
+
+@pytest.mark.parametrize("one_step", [False, True])
+def test_data_without_a_next_state_are_refused_where_paths_start_at_one(one_step):
+    checks = [phase.check_data for phase in bdpo.phases(config(draw="path", one_step=one_step))]
+    batch = make_batch()
+    ended = batch.replace(terminals=jnp.ones_like(batch.terminals))
+    if one_step:
+        assert not any(checks)
+    else:
+        checks[-1](batch)
+        with pytest.raises(UserError, match="Every row of the data is terminal.*config.one_step=True"):
+            checks[-1](ended)
