@@ -72,7 +72,7 @@ setup(
         "minari": ["minari[hdf5,hf]", "imageio"],  # its environments are gymnasium's, which import imageio
         "ogbench": ["ogbench", "dm_control==1.0.20"],  # the last dm_control that admits mujoco 3.1.6; none is for 3.13
         "parquet": ["pyarrow"],
-        "test": ["flatbuffers", "hypothesis", "mypy", "pyarrow", "pytest", "pytest-xdist>=3.8", "ruff"],
+        "test": ["flatbuffers", "hypothesis", "imageio", "mypy", "pyarrow", "pytest", "pytest-xdist>=3.8", "ruff"],
         "tpu": ["jax[tpu]"],
         "wandb": ["wandb"],
     },

@@ -118,9 +118,15 @@ class Checkpointer:
           read_only: for another process than the run's own; touches nothing.
 
         Raises:
-          UserError: the directory cannot be written, its name is no text, or (`read_only`) it is not there.
+          UserError: the directory cannot be written, its name is no text or has a backslash, or (`read_only`) it is not
+            there.
         """
         self.directory = Path(directory).absolute()
+        if os.sep == "/" and "\\" in str(self.directory):  # whose arrays that library writes and does not find again
+            raise UserError(
+                f"{self.directory} has a backslash in it, and checkpoints below it could not be read again: use "
+                "another name"
+            )
         try:
             str(self.directory).encode()
         except UnicodeEncodeError as error:  # no path for the library that stores arrays

@@ -31,6 +31,15 @@ if tuple(map(int, metadata.version("jaxlib").split(".")[:2])) < (0, 11):
 if platform.machine() == "x86_64":
     FLAGS.append("--xla_cpu_max_isa=AVX")
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *FLAGS])
+# The tests are of numbers on a CPU: an accelerator has others, and JAX speaks of one that it is not installed for.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Nor do the surroundings decide: a screen that is gone, a proxy before this machine's own servers, a cluster's job (in
+# which JAX would look for the others), no bars.
+for name in [name for name in os.environ if name.startswith(("SLURM_", "OMPI_", "PMIX_", "PMI_"))]:
+    del os.environ[name]
+for name in ("DISPLAY", "TQDM_DISABLE", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+    os.environ.pop(name, None)
+    os.environ.pop(name.lower(), None)
 # A shell's background job ignores these, and so would every run in it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP"):

@@ -11,6 +11,14 @@ from bdpo_jax.tasks import PointMass
 ROOT = Path(__file__).resolve().parents[1]
 
 
+CURVES, DRAW = plotting.curves, PointMass.draw
+
+
+def put_back(patch):
+    patch.setattr(plotting, "curves", CURVES)
+    patch.setattr(PointMass, "draw", DRAW)
+
+
 def leave_out(patch):
     patch.setattr(plotting, "curves", lambda *_: None)
     patch.setattr(PointMass, "draw", lambda *_: None)

@@ -122,7 +122,7 @@ def test_the_runtime_benchmark_times_each_part_and_draws(monkeypatch, capsys, tm
     rows = [json.loads(line) for line in lines]
     assert [row.get("part") for row in rows] == ["value", "actor"] * 2 + [None] * 2
     assert all(row["ms"] > 0 for row in rows[:4]) and rows[5]["counted_per_step"] == 3
-    assert (tmp_path / "runtime.jsonl").read_text().splitlines() == lines
+    assert (tmp_path / "runtime.jsonl").read_text("utf-8").splitlines() == lines
     assert picture.endswith("runtime.png") and (tmp_path / "runtime.png").stat().st_size > 1000
 
 
@@ -180,13 +180,13 @@ def test_a_stopped_script_leaves_no_program_running(tmp_path, number, script):
     command = ["bash", str(ROOT / "benchmarks" / script), *arguments, str(folder)]
     program = subprocess.Popen(command, env=environment, start_new_session=True, stdout=-1, stderr=-1, text=True)
     log = folder / ("log.txt" if script == "gpu_run.sh" else "step-float32.err")
-    wait_until(lambda: log.exists() and "begun" in log.read_text())
+    wait_until(lambda: log.exists() and "begun" in log.read_text("utf-8"))
     os.killpg(program.pid, number)  # as a terminal does
     program.communicate(timeout=30)
     assert program.returncode in (143, 130)
-    wait_until(lambda: "saved" in log.read_text())
+    wait_until(lambda: "saved" in log.read_text("utf-8"))
     if script == "gpu_run.sh":
-        wait_until(lambda: not Path("/proc", (tmp_path / "sampler").read_text().strip()).exists())
+        wait_until(lambda: not Path("/proc", (tmp_path / "sampler").read_text("utf-8").strip()).exists())
 
 
 def test_the_figures_of_a_run_that_goes_on_hold_no_results_of_a_shorter_one(tmp_path):
@@ -201,4 +201,4 @@ def test_the_figures_of_a_run_that_goes_on_hold_no_results_of_a_shorter_one(tmp_
         command = ["bash", str(ROOT / "benchmarks" / "gpu_run.sh"), "hopper-medium-v2", "1", str(tmp_path / "out")]
         subprocess.run(command, env=environment, check=True, capture_output=True, timeout=60)
         assert (tmp_path / "out" / "figures" / "results.json").exists() == kept
-        assert (tmp_path / "out" / "figures" / "final.txt").read_text() == "score 1\n" * 3
+        assert (tmp_path / "out" / "figures" / "final.txt").read_text("utf-8") == "score 1\n" * 3

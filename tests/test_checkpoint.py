@@ -367,3 +367,9 @@ def test_a_name_that_is_no_text_is_one_sentence(tmp_path):
     with pytest.raises(UserError, match="holds bytes that are no text here: use another name, or set PYTHONUTF8=1"):
         Checkpointer(tmp_path / os.fsdecode(b"run\xff"))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_directory_whose_checkpoints_could_not_be_read_is_refused(tmp_path):
+    with pytest.raises(UserError, match="has a backslash in it, and checkpoints below it could not be read again"):
+        Checkpointer(tmp_path / "a\\b" / "checkpoints")
+    assert not list(tmp_path.iterdir())

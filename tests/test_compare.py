@@ -47,9 +47,10 @@ def test_a_row_has_the_mean_and_deviation_of_its_runs(group):
         "algorithm": "bdpo", "runs": 2, "return": 2.0, "std": np.sqrt(2.0), "least": 1.0, "most": 3.0, "success": 0.75
     }  # fmt: skip
     assert rows[0]["std"] is None
-    assert "| bdpo | 2 | 2 | 1.41 | 1 | 3 | 0.75 |" in text and text == (group / "out" / "compare.md").read_text()
+    assert "| bdpo | 2 | 2 | 1.41 | 1 | 3 | 0.75 |" in text
+    assert text == (group / "out" / "compare.md").read_text("utf-8")
     assert (group / "out" / "pointmass.png").stat().st_size > 1000
-    assert "bdpo,2,2.0," in (group / "out" / "pointmass.csv").read_text()
+    assert "bdpo,2,2.0," in (group / "out" / "pointmass.csv").read_text("utf-8")
 
 
 def test_what_only_some_runs_were_scored_by_has_no_mean(group):

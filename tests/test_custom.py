@@ -165,7 +165,7 @@ def test_without_an_environment_nothing_is_scored_and_the_run_says_so(tmp_path, 
     settings.update(config, TINY)
     results = training.run(config, tmp_path / "run")
     assert "nothing was scored" in results["summary"] and results["scores"] == {}
-    found = json.loads((tmp_path / "run" / "results.json").read_text())
+    found = json.loads((tmp_path / "run" / "results.json").read_text("utf-8"))
     assert found["step"] == 9 and found["reward_scaling"]["episodes"] == 3
     checksum = hashlib.sha256((tmp_path / "swing.npz").read_bytes()).hexdigest()
     data = found["data"]  # of no file of D4RL's

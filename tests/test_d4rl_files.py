@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import re
 import warnings
 from pathlib import Path
 
@@ -40,23 +41,26 @@ def test_find_looks_in_the_given_place_first(tmp_path, monkeypatch):
     name, file = "hopper-medium-v2", "hopper_medium-v2.hdf5"
     own, cache, variable = tmp_path / "own.hdf5", tmp_path / "cache", tmp_path / "variable"
     monkeypatch.setenv("D4RL_DATASET_DIR", str(variable))
-    with pytest.raises(UserError, match=f"put {file} into {variable}, or let dataset_path name the file"):
+    with pytest.raises(
+        UserError, match=f"put {file} into {re.escape(str(variable))}, or let dataset_path name the file"
+    ):
         d4rl.find(name)
     for folder in (cache, variable):
         folder.mkdir()
         (folder / file).touch()
     own.touch()
+    here = re.escape(str(tmp_path))
     assert d4rl.find(name) == variable / file
     assert d4rl.find(name, cache_dir=str(cache)) == cache / file
     assert d4rl.find(name, str(own), str(cache)) == own
     assert d4rl.find(name, str(cache)) == cache / file
-    with pytest.raises(UserError, match=f"no file {tmp_path}/missing.hdf5; let dataset_path name"):
+    with pytest.raises(UserError, match=f"no file {here}/missing.hdf5; let dataset_path name"):
         d4rl.find(name, str(tmp_path / "missing.hdf5"))
-    with pytest.raises(UserError, match=f"no file {tmp_path}/{file}"):
+    with pytest.raises(UserError, match=f"no file {here}/{file}"):
         d4rl.find(name, str(tmp_path))
     monkeypatch.delenv("D4RL_DATASET_DIR")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    with pytest.raises(UserError, match=f"into {tmp_path}/home/.d4rl/datasets,"):
+    with pytest.raises(UserError, match=f"into {here}/home/.d4rl/datasets,"):
         d4rl.find(name)
 
 

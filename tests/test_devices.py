@@ -140,7 +140,8 @@ def test_two_processes_give_the_same_runs(tmp_path):
     training.run(config, tmp_path / "one")
     (out, _), (other, _) = (finish(process) for process in pair(tmp_path / "two", 2, **IQL, seeds="(0,3)"))
     assert "seed3: return" in out and "return" not in other, "one process reports"
-    expected, found = (json.loads((tmp_path / name / "results.json").read_text())["runs"] for name in ("one", "two"))
+    texts = ((tmp_path / name / "results.json").read_text("utf-8") for name in ("one", "two"))
+    expected, found = (json.loads(text)["runs"] for text in texts)
     for name, one in sweep.expand(config).items():
         assert_close(tmp_path / "two" / name, one, tmp_path / "one" / name, one)
         both = (runs[name]["scores"]["policy"]["returns"] for runs in (found, expected))

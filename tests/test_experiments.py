@@ -92,7 +92,7 @@ def test_a_failure_does_not_stop_the_others_and_only_it_runs_again(tmp_path, cap
         with Runner() as runner:
             failed = runner.run(found, ["", "", ""])
         assert failed == {found[1]: "there is no file x."}
-        assert (tmp_path / "ran").read_text() == ran
+        assert (tmp_path / "ran").read_text("utf-8") == ran
     assert "Error: there is no file x." in capfd.readouterr().err, "what a command says is passed on"
 
 
@@ -101,7 +101,7 @@ def test_a_signal_ends_the_command_and_the_list(tmp_path):
     found = scripts(tmp_path, one="os.kill(os.getppid(), signal.SIGTERM); time.sleep(1000)", two="")
     with Runner() as runner, pytest.raises(Stopped) as stopped:
         runner.run(found, ["", ""])
-    assert stopped.value.code == 143 and (tmp_path / "ran").read_text() == "one "
+    assert stopped.value.code == 143 and (tmp_path / "ran").read_text("utf-8") == "one "
 
 
 def test_a_reader_that_is_gone_ends_nothing(tmp_path, monkeypatch):
@@ -113,7 +113,7 @@ def test_a_reader_that_is_gone_ends_nothing(tmp_path, monkeypatch):
         patch.setattr(sys, "stdout", gone)
         patch.setattr(sys, "stderr", gone)
         status = command.run(found, range(3), tmp_path)
-    assert status == 1 and (tmp_path / "ran").read_text() == "one two three "
+    assert status == 1 and (tmp_path / "ran").read_text("utf-8") == "one two three "
 
 
 def test_what_was_scored_of_a_group_that_failed_is_compared(tmp_path, monkeypatch, capsys):
@@ -144,7 +144,7 @@ def test_the_exit_status_and_the_sentences(tmp_path, monkeypatch, capsys):
     assert main(arguments) == 1
     said = capsys.readouterr()
     assert said.err.endswith(f"Error: {tmp_path / 'out' / 'bad'}: no.\n")
-    assert (tmp_path / "ran").read_text() == "good bad "
+    assert (tmp_path / "ran").read_text("utf-8") == "good bad "
 
 
 @pytest.mark.parametrize(

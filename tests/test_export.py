@@ -21,7 +21,7 @@ from bdpo_jax.workdir import write_json
 from configs import pointmass
 
 pytest.importorskip("flatbuffers")
-DOC = (Path(__file__).resolve().parents[1] / "docs" / "deploy.md").read_text()
+DOC = (Path(__file__).resolve().parents[1] / "docs" / "deploy.md").read_text("utf-8")
 (LINES,) = re.findall(r"```python\n(.*?)```", DOC, re.DOTALL)
 
 

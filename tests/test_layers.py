@@ -29,10 +29,19 @@ LAYERS = (
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
 
+def _is_ours(module):
+    return module.split(".")[0] == "bdpo_jax"
+
+
 def imports(path):
     """The modules of the package that a file imports, as "a.b"."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "bdpo_jax":
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.removeprefix("bdpo_jax.") for alias in node.names if _is_ours(alias.name))
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports from {'.' * node.level}{node.module or ''}: name the package"
+            if not _is_ours(node.module):
+                continue
             inside = node.module.removeprefix("bdpo_jax").removeprefix(".")
             yield from (f"{inside}.{alias.name}" if inside else alias.name for alias in node.names)
 
@@ -65,7 +74,6 @@ def test_tasks_know_no_algorithm():
 
 def test_what_is_printed_outlives_its_reader():
     for inside, path in files():
-        called = {
-            getattr(node.func, "id", "") for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)
-        }
+        nodes = ast.walk(ast.parse(path.read_text("utf-8")))
+        called = {getattr(node.func, "id", "") for node in nodes if isinstance(node, ast.Call)}
         assert "print" not in called or inside.name in ("text.py", "devices.py", "loggers.py"), inside

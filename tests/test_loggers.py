@@ -63,7 +63,7 @@ def test_a_column_may_appear_later(tmp_path):
     logger.write(2, {"loss": 2, "score, normalised": 50})
     logger.write(3, {"score, normalised": 60})
     logger.close()
-    assert path.read_text().splitlines() == [
+    assert path.read_text("utf-8").splitlines() == [
         'step,loss,"score, normalised"',
         "1,1.0,",
         "2,2.0,50.0",
@@ -83,7 +83,7 @@ def test_a_resumed_csv_is_the_uninterrupted_one(tmp_path):
     with open(tmp_path / "resumed.csv", "a") as file:
         file.write("8,1.14")  # killed in the middle of a row
     write(CSVLogger(tmp_path / "resumed.csv", resume_step=5), range(6, 10))
-    assert (tmp_path / "resumed.csv").read_text() == (tmp_path / "whole.csv").read_text()
+    assert (tmp_path / "resumed.csv").read_text("utf-8") == (tmp_path / "whole.csv").read_text("utf-8")
     CSVLogger(tmp_path / "resumed.csv").close()
     assert rows_of(tmp_path / "resumed.csv") == []
 
@@ -95,7 +95,7 @@ def test_half_a_row_is_dropped_even_where_its_step_counts(tmp_path):
     assert rows_of(path) == [{"step": "1", "loss": "0.5"}]
     path.write_text("")
     CSVLogger(path, resume_step=5).close()
-    assert path.read_text() == "step\n"
+    assert path.read_text("utf-8") == "step\n"
 
 
 def test_a_foreign_csv_is_not_overwritten(tmp_path):
@@ -103,7 +103,7 @@ def test_a_foreign_csv_is_not_overwritten(tmp_path):
     path.write_text("name,age\nAda,36\n")
     with pytest.raises(UserError, match="no log of this program"):
         CSVLogger(path, resume_step=1)
-    assert path.read_text() == "name,age\nAda,36\n"
+    assert path.read_text("utf-8") == "name,age\nAda,36\n"
 
 
 def test_a_full_disk_is_one_sentence(tmp_path):

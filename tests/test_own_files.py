@@ -512,7 +512,7 @@ def test_inspect_leaves_a_picture_of_the_log_s_own_name_alone(tmp_path, monkeypa
     np.savez("own.npz", **arrays(lengths=[3, 3]))
     (tmp_path / "own.png").write_text("a robot")
     inspect.main(["own.npz", "--env", "none"])
-    assert (tmp_path / "own.png").read_text() == "a robot"
+    assert (tmp_path / "own.png").read_text("utf-8") == "a robot"
     assert (tmp_path / "own-inspect.png").read_bytes().startswith(b"\x89PNG")
 
 

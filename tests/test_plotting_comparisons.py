@@ -13,7 +13,7 @@ def drawn(path):
     """Whether both files are there, and nothing else."""
     svg = path.with_suffix(".svg")
     names = sorted(file.name for file in path.parent.iterdir())
-    return names == [path.name, svg.name] and path.read_bytes()[:4] == b"\x89PNG" and "<svg" in svg.read_text()
+    return names == [path.name, svg.name] and path.read_bytes()[:4] == b"\x89PNG" and "<svg" in svg.read_text("utf-8")
 
 
 def test_learning_curves_show_the_mean_and_one_deviation(tmp_path, figures):

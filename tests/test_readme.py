@@ -10,8 +10,8 @@ import pytest
 from configs import antmaze, custom, experiments, locomotion, pointmass, synthetic2d
 
 ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text()
-REPRODUCE = (ROOT / "docs" / "reproduce.md").read_text()
+README = (ROOT / "README.md").read_text("utf-8")
+REPRODUCE = (ROOT / "docs" / "reproduce.md").read_text("utf-8")
 CONFIGS = {
     "antmaze": antmaze,
     "custom": custom,
@@ -53,7 +53,7 @@ def test_every_setting_named_exists():
 
 def test_the_test_command_is_the_one_of_ci():
     (command,) = re.findall(r'\[test\]" && (python -m pytest.*)', README)
-    assert command in (ROOT / ".ci" / "run").read_text()
+    assert command in [line.strip() for line in (ROOT / ".ci" / "run").read_text("utf-8").splitlines()]
 
 
 def test_the_paper_s_experiments_are_those_that_have_a_command():

@@ -80,7 +80,7 @@ def test_files_are_known_by_their_bytes_where_those_are_on_record(tmp_path):
     sources = [("a.hdf5", "11" * 32, "D4RL.hdf5"), ("b.hdf5", "11" * 32, "D4RL.hdf5"), ("b.hdf5", "22" * 32, None)]
     for number, (file, sha256, name) in enumerate(sources):
         path = make_run(tmp_path / str(number), seed=number, dataset_path=f"/data/{number}/{file}")
-        found = json.loads((path / "results.json").read_text())
+        found = json.loads((path / "results.json").read_text("utf-8"))
         found["data"] = {"file": file, "sha256": sha256, "d4rl_file": name}
         (path / "results.json").write_text(json.dumps(found))
     make_run(tmp_path / "running", step=None, seed=3)
@@ -104,9 +104,9 @@ def test_a_seed_counts_once_however_its_run_was_launched_and_by_whichever_versio
     """A run of a group notes the seed of its data, a run of its own -1 for the run's."""
     make_run(tmp_path / "alone", seed=3), make_run(tmp_path / "of a group", seed=3, dataset_seed=3)
     newer = make_run(tmp_path / "newer", seed=3) / "results.json"
-    newer.write_text(json.dumps(json.loads(newer.read_text()) | {"versions": {"bdpo_jax": "9", "numpy": "9"}}))
+    newer.write_text(json.dumps(json.loads(newer.read_text("utf-8")) | {"versions": {"bdpo_jax": "9", "numpy": "9"}}))
     older = make_run(tmp_path / "older", seed=3) / "config.json"  # which did not know a setting yet
-    config = json.loads(older.read_text())
+    config = json.loads(older.read_text("utf-8"))
     assert config.pop("behavior_decay_steps") == 0
     older.write_text(json.dumps(config))
     make_run(tmp_path / "other data", seed=3, dataset_seed=4)
@@ -146,7 +146,7 @@ def test_a_run_s_own_folders_are_not_searched(tmp_path):
 @pytest.mark.parametrize("key", ["agent", "dataset_seed", "sweep"])
 def test_a_config_of_another_version_is_said(tmp_path, key):
     path = make_group(tmp_path / "group")
-    config = json.loads((path / "config.json").read_text())
+    config = json.loads((path / "config.json").read_text("utf-8"))
     del config[key]
     (path / "config.json").write_text(json.dumps(config))
     found, problems = results.find([tmp_path])
@@ -175,7 +175,7 @@ def test_a_folder_in_the_place_of_a_file_is_said(tmp_path, name):
 @pytest.mark.parametrize("key", ["agent", "family", "task", "seed"])
 def test_a_config_without_what_every_run_has_is_said(tmp_path, key):
     path = make_run(tmp_path / "run") / "config.json"
-    config = json.loads(path.read_text())
+    config = json.loads(path.read_text("utf-8"))
     del config[key]
     path.write_text(json.dumps(config))
     runs, problems = results.find([tmp_path])

@@ -65,7 +65,7 @@ def test_a_tiny_2d_run_leaves_figures_and_a_picture(tmp_path):
     steps = {"diffusion_steps": 5, "pretrain_steps": 4, "train_steps": 5, "value_warmup_steps": 0, "log_every": 5}
     settings.update(config, {**sizes, **steps, "dataset_size": 1000})
     training.run(config, tmp_path)
-    results = json.loads((tmp_path / "results.json").read_text())
+    results = json.loads((tmp_path / "results.json").read_text("utf-8"))
     # Untrained: far from the truth, while a second sample of the truth is near it.
     own, found = results["scores"]["policy"], results["references"]
     assert found["floor"]["sliced_wasserstein"] < 0.1 < 1.0 < own["sliced_wasserstein"]

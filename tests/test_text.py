@@ -18,8 +18,9 @@ def test_a_reader_that_is_gone_is_no_error(monkeypatch):
 
 
 def test_a_command_into_head_ends_without_a_word():
-    words = "-m bdpo_jax.experiments figure7 --size=full --dry-run"  # many lines, of which head reads one
-    command = f"{sys.executable} {words} --separate | head -n 1; exit ${{PIPESTATUS[0]}}"
+    # More than a pipe holds, of which head reads a line.
+    words = "-m bdpo_jax.experiments table1_locomotion --size=full --separate --dry-run"
+    command = f"{sys.executable} {words} | head -n 1; exit ${{PIPESTATUS[0]}}"
     root = Path(__file__).resolve().parents[1]
     found = subprocess.run(["bash", "-c", command], cwd=root, capture_output=True, text=True)
     assert found.stdout.startswith("0: python launch.py")

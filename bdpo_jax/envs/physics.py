@@ -33,6 +33,8 @@ GL_ON = ("enable", "enabled", "on", "true", "1")
 GL_OFF = ("disable", "disabled", "off", "false", "0")
 INERTIA_ARRAYS = ("body_mass", "body_inertia", "body_ipos", "body_iquat")
 
+_unable: list[str] = []  # why this process cannot draw, once that is known
+
 
 @functools.cache
 def import_mujoco():
@@ -77,6 +79,25 @@ def _imported() -> tuple[Any, str]:
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
+
+
+def _make_renderer(model: Any) -> Any:
+    """A renderer, or the same error each time: a second try ends the process where $DISPLAY's screen is gone."""
+    if _unable:
+        raise UserError(_unable[0])
+    mujoco, why = _imported()
+    try:
+        if why:
+            raise RuntimeError(why)
+        return mujoco.Renderer(model, height=480, width=480)
+    except (mujoco.FatalError, AttributeError, ImportError, RuntimeError) as error:
+        screen = os.environ.get("DISPLAY") if _gl() in ("", "glfw") else None
+        unset = f"unset DISPLAY, which is {screen}, if there is no such screen; " if screen else ""
+        _unable.append(
+            f"MuJoCo cannot draw here ({error}): {unset}on a machine without a screen install Debian's libosmesa6 "
+            "(or libegl1, with MUJOCO_GL=egl)."
+        )
+        raise UserError(_unable[0]) from error
 
 
 def _gl() -> str:
@@ -221,16 +242,7 @@ class MujocoEnv(gymnasium.Env):
         if self.render_mode != "rgb_array":
             return None
         if self._renderer is None:
-            _, why = _imported()
-            try:
-                if why:
-                    raise RuntimeError(why)
-                self._renderer = self._mujoco.Renderer(self.model, height=480, width=480)
-            except (self._mujoco.FatalError, AttributeError, ImportError, RuntimeError) as error:
-                raise UserError(
-                    f"MuJoCo cannot draw here ({error}): on a machine without a screen install Debian's libosmesa6 "
-                    "(or libegl1, with MUJOCO_GL=egl)."
-                ) from error
+            self._renderer = _make_renderer(self.model)
         self._renderer.update_scene(self.data, camera="track")
         return self._renderer.render()
 

@@ -1,11 +1,13 @@
 """The figures of a report: what they show is in the runs' own files, and what may not be compared is left out."""
 
+from html import escape
+
 import numpy as np
 import pytest
 from directories import make_run
 
 from bdpo_jax import plotting, results
-from bdpo_jax.report import contents, figures, limit
+from bdpo_jax.report import command, contents, figures, limit
 from configs import synthetic2d
 
 
@@ -99,7 +101,12 @@ def test_the_limit_is_printed_and_drawn(tmp_path, capsys):
 
 
 def test_a_report_s_figures_are_in_its_page(tmp_path):
-    make_run(tmp_path / "a"), make_run(tmp_path / "b", 2.0, seed=1)
-    pictures = figures.draw(contents.read([tmp_path]), tmp_path / "figures")
+    make_run(tmp_path / "runs" / "a"), make_run(tmp_path / "runs" / "b", 2.0, seed=1)
+    command.main([str(tmp_path / "runs"), f"--out={tmp_path / 'report'}"])
+    page = (tmp_path / "report" / "index.html").read_text("utf-8")
+    found = contents.read([tmp_path / "runs"])
+    pictures = figures.draw(found, tmp_path / "figures")
+    assert [picture.path.stem for picture in pictures["pointmass"]] == ["pointmass-scores", "pointmass-curves"]
     for picture in pictures["pointmass"]:
-        assert picture.path.read_text().count("<svg") == 1 and picture.path.with_suffix(".png").exists()
+        assert picture.path.read_text("utf-8").count("<svg") == 1 and picture.path.with_suffix(".png").exists()
+        assert f"<figcaption>{escape(picture.caption)}</figcaption>" in page

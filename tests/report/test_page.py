@@ -57,14 +57,14 @@ def report(tmp_path_factory):
     make_run(path / "runs" / "iql<b>", step=None, agent="iql")
     for name in ("other", "third"):
         make_run(path / "runs" / name, {"other": -2.0, "third": 3.0}[name], rho={"other": 0.0, "third": 2.0}[name])
-    found = json.loads((group / "seed0" / "results.json").read_text()) | {"picture": "/elsewhere/pointmass.png"}
+    found = json.loads((group / "seed0" / "results.json").read_text("utf-8")) | {"picture": "/elsewhere/pointmass.png"}
     (group / "seed0" / "results.json").write_text(json.dumps(found))
     command.main([str(path / "runs"), f"--out={path / 'out'}"])
     return path / "out" / "index.html"
 
 
 def test_the_page_is_one_file_and_tells_the_runs_numbers(report):
-    found = Reader(report.read_text())
+    found = Reader(report.read_text("utf-8"))
     assert not found.open
     assert all(source.startswith(("data:image/", "#")) for source in found.sources)  # nothing is fetched
     header, *rows = found.tables[0]
@@ -74,18 +74,18 @@ def test_the_page_is_one_file_and_tells_the_runs_numbers(report):
 
 def test_the_page_shows_the_picture_of_a_directory_that_was_moved(report):
     assert any(source.startswith("data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEA") for source in
-               Reader(report.read_text()).sources)  # fmt: skip
+               Reader(report.read_text("utf-8")).sources)  # fmt: skip
 
 
 def test_the_page_warns_of_what_is_missing(report):
-    box = re.search(r'<div class="box" id="warnings">(.*?)</div>', report.read_text(), re.DOTALL)[1]
+    box = re.search(r'<div class="box" id="warnings">(.*?)</div>', report.read_text("utf-8"), re.DOTALL)[1]
     assert "<h2>2 warnings</h2>" in box
     assert "diverged" in box and "after 9,000 of 13,000 updates" in box
     assert "unfinished" in box and "iql&lt;b&gt;" in box
 
 
 def test_the_page_has_commands_and_what_differs(report):
-    text = report.read_text()
+    text = report.read_text("utf-8")
     assert "--workdir=" in text and "--config.eta=0.2" in text and "&#x27;--config.seeds=(0, 1, 2)&#x27;" in text
     tables = Reader(text).tables
     (changes,) = [table for table in tables if ["seeds", "[]", "[0, 1, 2]"] in table]
@@ -98,7 +98,7 @@ def test_a_browser_shows_it_and_sorts_its_tables(report):
     script = (
         "document.querySelectorAll('th')[1].click(); document.body.dataset.width = document.images[0].naturalWidth;"
     )
-    text = report.read_text().replace("</body>", f"<script>onload = () => {{ {script} }};</script></body>")
+    text = report.read_text("utf-8").replace("</body>", f"<script>onload = () => {{ {script} }};</script></body>")
     clicked.write_text(text)
     options = ("--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=2000", "--dump-dom")
     done = subprocess.run(
@@ -113,4 +113,4 @@ def test_a_browser_shows_it_and_sorts_its_tables(report):
 def test_a_directory_whose_name_is_no_text_is_told_of(tmp_path):
     make_run(tmp_path / os.fsdecode(b"run\xff"))
     command.main([str(tmp_path), f"--out={tmp_path / 'report'}"])
-    assert "run\\udcff" in (tmp_path / "report" / "tables" / "runs.csv").read_text()
+    assert "run\\udcff" in (tmp_path / "report" / "tables" / "runs.csv").read_text("utf-8")

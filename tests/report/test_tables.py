@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shlex
 
 import numpy as np
 import pytest
@@ -121,7 +122,7 @@ def test_files_hold_the_numbers_of_results_json(tmp_path):
     assert float(row["best of a run"]) == 2.5
     with open(folder / "runs.csv") as file:
         assert [float(row["score"]) for row in csv.DictReader(file)] == [0.123456789, 2.5]
-    text = (folder / "pointmass.tex").read_text()
+    text = (folder / "pointmass.tex").read_text("utf-8")
     assert r"bdpo & \textbf{1.31}" in text and r"95\% bootstrap" in text and "wall-clock" not in text
     assert not (folder / "table1.csv").exists()
 
@@ -132,7 +133,7 @@ def test_each_task_has_files_of_its_own_whatever_its_name(tmp_path):
     for number, name in enumerate(names):
         make_run(tmp_path / "runs" / str(number), float(number), task=name, family="file")
     command.main([str(tmp_path / "runs"), f"--out={tmp_path / 'out'}"])
-    kept = {path.name: path.read_text() for path in (tmp_path / "out" / "tables").glob("*.csv")}
+    kept = {path.name: path.read_text("utf-8") for path in (tmp_path / "out" / "tables").glob("*.csv")}
     assert len(kept) == len(names) + 1 and kept["runs.csv"].count("\n") == len(names) + 1
     for number, _ in enumerate(names):
         assert sum(text.startswith("algorithm") and f"\nbdpo,{float(number)}," in text for text in kept.values()) == 1
@@ -142,7 +143,7 @@ def test_each_task_has_files_of_its_own_whatever_its_name(tmp_path):
         "index.html",
         "tables",
     ]
-    anchors = re.findall(r'id="(task-[^"]*)"', (tmp_path / "out" / "index.html").read_text())
+    anchors = re.findall(r'id="(task-[^"]*)"', (tmp_path / "out" / "index.html").read_text("utf-8"))
     assert len(set(anchors)) == len(anchors) == len(names)
 
 
@@ -154,13 +155,13 @@ def test_latex_escapes_and_says_what_is_not_comparable(tmp_path):
 
 def test_the_command_of_a_run_gives_its_config_again(tmp_path):
     path = make_run(tmp_path / "run", eta=0.3, actor_widths=[8, 8], sweep={"eta": [0.1, 0.2]}, seeds=[0, 1])
-    config = json.loads((path / "config.json").read_text())
+    config = json.loads((path / "config.json").read_text("utf-8"))
     found = commands.find(config, path)
     assert found.changes == {
         "actor_widths": ([64, 64, 64], [8, 8]), "eta": (0.1, 0.3), "seeds": ([], [0, 1]), "sweep.eta": ([], [0.1, 0.2])
     } | {key: pair for key, pair in found.changes.items() if pair[1] == "(absent)"}  # fmt: skip
     assert found.text == (
-        f"python launch.py --config=configs/pointmass.py:pointmass,bdpo,laptop --workdir={path} "
+        f"python launch.py --config=configs/pointmass.py:pointmass,bdpo,laptop {shlex.quote(f'--workdir={path}')} "
         "'--config.actor_widths=(8, 8)' --config.eta=0.3 '--config.seeds=(0, 1)' '--config.sweep.eta=(0.1, 0.2)'"
     )
     assert commands.find({"recipe": ""}, path).text == ""

@@ -20,7 +20,7 @@ def test_the_page_follows_runs_until_all_have_come_to_their_end(tmp_path):
 
     def sleep(seconds):  # one step of the runs' lives
         assert seconds == 7
-        pages.append((out / "index.html").read_text())
+        pages.append((out / "index.html").read_text("utf-8"))
         if len(pages) == 1:
             shutil.rmtree(group / "seed0")
             make_run(group / "seed0", 2.5)
@@ -31,7 +31,7 @@ def test_the_page_follows_runs_until_all_have_come_to_their_end(tmp_path):
     first, second = pages
     assert "6,000 of 13,000 updates" in first and 'http-equiv="refresh" content="7"' in first
     assert "2.50" in second and "has not begun" in second and "refresh" in second
-    last = (out / "index.html").read_text()
+    last = (out / "index.html").read_text("utf-8")
     assert "3.00" in last and "has not begun" not in last and "refresh" not in last  # the mean of 2.5 and 3.5
     assert not found.going_on and len(found.runs) == 2
 

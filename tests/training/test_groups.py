@@ -49,7 +49,7 @@ def test_a_run_of_a_group_equals_its_single_run_bit_for_bit(whole, tmp_path):
     config = sweep.expand(group())["seed3-rate0.5"]
     alone = training.run(config, tmp_path)
     assert_same(final_state(workdir / "seed3-rate0.5", config), final_state(tmp_path, config))
-    assert json.loads((workdir / "seed3-rate0.5" / "results.json").read_text())["scores"] == alone["scores"]
+    assert json.loads((workdir / "seed3-rate0.5" / "results.json").read_text("utf-8"))["scores"] == alone["scores"]
     assert logged(workdir / "seed3-rate0.5") == logged(tmp_path)
     assert load_policy(workdir / "seed3-rate0.5")(np.zeros(2)).shape == (2,)
 
@@ -64,7 +64,7 @@ def test_the_same_of_bdpo(tmp_path):
 
 def test_a_group_says_what_its_seeds_come_to(whole):
     workdir, results = whole
-    found = json.loads((workdir / "results.json").read_text())
+    found = json.loads((workdir / "results.json").read_text("utf-8"))
     assert (found["agent"], found["task"], found["headline"]) == ("toy", "pointmass", "return")
     assert found["picture"] == str(workdir / "sweep.png")
     assert (workdir / "sweep.png").read_bytes()[:4] == b"\x89PNG"
@@ -128,7 +128,7 @@ def test_a_broken_run_stops_alone(tmp_path, capsys):
     good = sweep.expand(config)["seed0-bad_loss_at-1"]
     training.run(toy_config(dataset_seed=0), tmp_path / "alone")
     assert_same(final_state(tmp_path / "group" / "seed0-bad_loss_at-1", good), final_state(tmp_path / "alone", good))
-    found = json.loads((tmp_path / "group" / "results.json").read_text())
+    found = json.loads((tmp_path / "group" / "results.json").read_text("utf-8"))
     assert list(found["runs"]) == ["seed0-bad_loss_at-1"] and list(found["broken"]) == ["seed0-bad_loss_at13"]
     assert [row["seeds"] for row in found["aggregate"]] == [[0], []]
     with pytest.raises(NonFinite, match="see .*nonfinite"):
@@ -147,7 +147,7 @@ def test_a_run_whose_policy_cannot_be_scored_stops_alone(whole, tmp_path, capsys
         training.run(group(), tmp_path, observer)
     assert all(f"Run {name} stops here" in capsys.readouterr().err for name in list(bad)[:1])
     assert_equal_runs(tmp_path, whole, group(), NAMES[:2])
-    found = json.loads((tmp_path / "results.json").read_text())
+    found = json.loads((tmp_path / "results.json").read_text("utf-8"))
     assert list(found["runs"]) == NAMES[:2] and list(found["broken"]) == list(bad)
 
 
@@ -156,13 +156,13 @@ def test_a_picture_that_fails_costs_a_group_no_numbers(whole, tmp_path, monkeypa
         raise RuntimeError("no ink")
 
     monkeypatch.setattr(plotting, "curves", fail)
-    configs, found = sweep.expand(group()), json.loads((whole[0] / "results.json").read_text())
+    configs, found = sweep.expand(group()), json.loads((whole[0] / "results.json").read_text("utf-8"))
     for name in configs:
         (tmp_path / name).mkdir()
         (tmp_path / name / "progress.csv").touch()
     with pytest.raises(RuntimeError, match="no ink"):
         sweep.finish(group(), configs, tmp_path, found["runs"], {})
-    assert json.loads((tmp_path / "results.json").read_text())["aggregate"] == found["aggregate"]
+    assert json.loads((tmp_path / "results.json").read_text("utf-8"))["aggregate"] == found["aggregate"]
 
 
 def test_a_groups_directory_names_its_runs(whole):
