@@ -12,8 +12,8 @@ by targets of one step) 0% on all five. These settings are the first that were t
 
 Where there is little to stitch, the policy loses: on stand-in data for antmaze-umaze-v0, 85% of whose episodes reach
 their goal, seeds 10, 11, the behavior model succeeds in 96, 82%, its best of ten in 96, 78%, BDPO in 84, 64%, which the
-program says at the end. Of version 0.1, by targets of one step, 90%, never and 84%: the values were right along the
-whole maze (docs/antmaze.png), but their error from one action to the next was as large as what an action can gain: one
+program says at the end (docs/antmaze.png: seed 10). Of version 0.1, by targets of one step, 90%, never and 84%. The values
+are right along the whole maze, but their error from one action to the next is as large as what an action can gain: one
 step is worth .5% of them.
 """
 

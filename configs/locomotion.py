@@ -28,8 +28,8 @@ hopper-medium-replay 34.6, 35.8, 68.3, 16.4, 9.0, 32.8 [4.3, 61.3]; halfcheetah-
 40.7 [38.8, 42.6]; halfcheetah-medium-replay 27.7, 26.5, 25.4, 30.7, 27.1, 27.5 [25.0, 30.0]; hopper-medium 30.7, 51.8,
 23.9, 22.1, 43.7, 34.4 [18.4, 50.4]. So BDPO is above it on both halfcheetah files; on hopper's five seeds do not tell
 them apart. After four times the updates BDPO's seed 10 has 48.8 on halfcheetah-medium (45.0 before; its best of ten
-47.8), 29.0 on hopper-medium-replay (31.5 before) and 48.1 on hopper-medium (47.1 before; behavior model 64.4): what Q
-ranks wrongly there does not mend itself.
+47.8), 45.3 on halfcheetah-medium-replay (42.5 before; 44.9), 29.0 on hopper-medium-replay (31.5 before) and 48.1 on
+hopper-medium (47.1 before; behavior model 64.4): what Q ranks wrongly there does not mend itself.
 On hopper-medium, on average, the policy gains nothing: on seeds 0 and 1, on which eta was chosen, it scores 70 and 79
 against 60 and 61, on 12 and 14 it is above the behavior model, on 10 and 13 below, which the program says at the end.
 What varies is how Q ranks. The policies of seeds 0 and 1, scored on other starts: one draw 42 and 40, the best of ten
