@@ -1,4 +1,4 @@
-"""python -m bdpo_jax.export WORKDIR --out=policy.bin [--policy policy] [--candidates 10] [--step K]
+"""python -m bdpo_jax.export WORKDIR --out=policy.bin [--policy=NAME] [--candidates=K] [--step=N]
 
 Writes a run's policy into one file that JAX alone can run (docs/deploy.md), by `jax.export`: for batches of any size,
 on CPU, GPU and TPU. It maps observations `[batch, observation_dim]`, float32, and the data of a key, uint32 `[2]`, to

@@ -1,7 +1,7 @@
-"""python -m bdpo_jax.score WORKDIR [--episodes 20] [--backend mujoco] [--policy policy] [--candidates 10] [--seed 0]
+"""python -m bdpo_jax.score WORKDIR [--episodes=20] [--seed=0] [--policy=NAME] [--candidates=K] [--backend=B] [--step=N]
 
 Scores the policy of a run by whole episodes, whose starts and noise `--seed` decides: return and normalised score with
-95% bootstrap intervals, and what the simulation cost.
+95% bootstrap intervals, and what the simulation cost. What is not given is the run's own.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The types that every room shares."""
+"""The types that all modules share."""
 
 from collections.abc import Mapping
 

@@ -1,7 +1,7 @@
 """D4RL antmaze: {umaze, umaze-diverse, medium-play, medium-diverse, large-play, large-diverse}, -v0 or -v2.
 
 python launch.py --config=configs/antmaze.py                               # antmaze-umaze-v0, released settings
-python launch.py --config=configs/antmaze.py:antmaze-large-play-v0,paper   # Table 3 as printed
+python launch.py --config=configs/antmaze.py:antmaze-large-play-v0,paper   # Tables 2 and 3 as printed
 python launch.py --config=configs/antmaze.py:antmaze-umaze-v0,quick        # laptop-sized
 
 Quick, 64,000 updates of 128x3 networks with twenty rewards of the data in each target of Q, ten minutes of one core of
@@ -12,9 +12,8 @@ by targets of one step) 0% on all five. These settings are the first that were t
 
 Where there is little to stitch, the policy loses: on stand-in data for antmaze-umaze-v0, 85% of whose episodes reach
 their goal, seeds 10, 11, the behavior model succeeds in 96, 82%, its best of ten in 96, 78%, BDPO in 84, 64%, which the
-program says at the end (docs/antmaze.png: seed 10). Of version 0.1, by targets of one step, 90%, never and 84%. The values
-are right along the whole maze, but their error from one action to the next is as large as what an action can gain: one
-step is worth .5% of them.
+program says at the end (docs/antmaze.png: seed 10). The values are right along the whole maze, but their error from one
+action to the next is as large as what an action can gain: one step is worth .5% of them.
 """
 
 from configs import base, locomotion

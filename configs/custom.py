@@ -1,4 +1,7 @@
-"""Data from elsewhere: Minari, OGBench, or a file of one's own. The D4RL locomotion settings, for a GPU.
+"""Data from elsewhere: Minari, OGBench, or a file of one's own, for a GPU.
+
+Sizes and budgets are D4RL locomotion's, of OGBench antmaze's critics; eta and rho are our choice. The variant is called
+`released` as there, though nobody released settings for these data.
 
 python launch.py --config=configs/custom.py:minari:mujoco/hopper/medium-v0
 python launch.py --config=configs/custom.py:ogbench:antmaze-large-navigate-singletask-task1-v0

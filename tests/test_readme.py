@@ -33,7 +33,7 @@ def test_the_example_of_update_runs():
 @pytest.mark.parametrize("file, arg", re.findall(r"launch\.py --config=configs/(\w+)\.py:?([\w,:/.-]*)", README))
 def test_every_config_named_exists(file, arg):
     config = CONFIGS[file].get_config(arg) if arg else CONFIGS[file].get_config()
-    named = arg.split(",")[0].removeprefix("minari:").removeprefix("ogbench:").removesuffix(".npz")
+    named = re.sub(r"^(minari|ogbench):|\.(npz|csv)$", "", arg.split(",")[0])
     assert config.task == (named or config.task)
 
 

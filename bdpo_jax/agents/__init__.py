@@ -1,4 +1,4 @@
-"""The algorithms by name; nothing else in the package names one."""
+"""The algorithms by name; nothing else in the package imports one."""
 
 from collections.abc import Mapping
 

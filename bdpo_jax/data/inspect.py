@@ -253,7 +253,7 @@ def main(arguments: list[str] | None = None) -> None:
         found["suspicious"] += fitting.suspicious if fitting else []
         reference = d4rl.REFERENCE_SCORES[name.split("-")[0]] if family else None
         tell(report(f"{name} ({path})" if name != str(path) else name, found, reference))
-        from bdpo_jax import plotting  # below the data in the house: only this command draws
+        from bdpo_jax import plotting  # a layer that data must not import: only this command draws
 
         raw = reading.raw
         picture = expanded(options.picture or f"{Path(name).stem}-inspect.png")  # a log may have a NAME.png beside it

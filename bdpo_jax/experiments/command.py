@@ -1,7 +1,7 @@
 """python -m bdpo_jax.experiments NAME [--size=laptop] [--workdir=DIR] [--data=DIR] [--separate] [--index=I] [--dry-run]
 
-Runs what is missing of an experiment of `configs/experiments.py`, in the repository's root. What is finished is not run
-again, what was stopped goes on; a run that fails does not stop the others.
+Runs what is missing of an experiment of `configs/experiments.py` (`--list` says which there are), in the repository's
+root. What is finished is not run again, what was stopped goes on; a run that fails does not stop the others.
 """
 
 import argparse

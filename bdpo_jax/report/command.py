@@ -1,4 +1,4 @@
-"""python -m bdpo_jax.report RUNS... [--out=report] [--watch]
+"""python -m bdpo_jax.report RUNS... [--out=report] [--watch] [--every=30]
 
 Writes what the runs in some directories come to: `index.html`, a page that needs no network, tables (by task, beside
 the paper's, of every run) and figures (PNG and SVG). Directories are those of runs, of groups, or lie above several of

@@ -16,6 +16,8 @@ from bdpo_jax.training import options
 from bdpo_jax.workdir import write_json
 
 LONGEST_NAME = 120  # characters of a group's own directory; file systems allow 255
+# The variants that no directory is named by, those of a config file's first choice; of other families "released".
+FIRST_VARIANT = {"synthetic2d": "quick", "pointmass": "laptop"}
 
 
 def is_group(config) -> bool:
@@ -52,13 +54,16 @@ def expand(config) -> dict[str, ConfigDict]:
 
 
 def default_workdir(config) -> str:
-    """Returns the directory of a run or group that is given none: no two groups of a task share one.
+    """Returns the directory of a run or group that is given none: no two groups or variants of a task share one.
 
     Raises:
       UserError: a setting makes no sense.
     """
     options.check(config)
     parts = [config.task.replace("/", "-"), config.agent]
+    variant = config.recipe.rpartition(",")[2]
+    if variant not in ("", FIRST_VARIANT.get(config.family, "released")):
+        parts.append(variant)
     if not is_group(config):
         return f"runs/{'-'.join(parts)}-seed{config.seed}"
     parts.append("seeds" + "+".join(str(seed) for seed in config.seeds or (config.seed,)))

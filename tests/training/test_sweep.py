@@ -4,6 +4,7 @@ import pytest
 from runs import bdpo_config
 
 from bdpo_jax.training import sweep
+from configs import antmaze, custom, locomotion, pointmass, synthetic2d
 
 
 @pytest.fixture
@@ -48,6 +49,25 @@ def test_no_two_groups_share_a_default_directory():
     assert names[:3] == ["runs/pointmass-bdpo-seed0", "runs/pointmass-bdpo-seed1", "runs/pointmass-bdpo-seeds0+1"]
     assert names[4] == "runs/pointmass-bdpo-seeds0-eta0.1+1"
     assert all(len(name) < 140 and name.count("/") == 1 for name in names)
+
+
+def test_a_default_directory_names_the_variant_unless_it_is_the_config_file_s_first():
+    """Otherwise `quick` after the released settings would be refused as another run."""
+    made = {
+        "hopper-medium-v2-bdpo-seed0": locomotion.get_config("hopper-medium-v2"),
+        "hopper-medium-v2-iql-quick-seed0": locomotion.get_config("hopper-medium-v2,iql,quick"),
+        "hopper-medium-v2-bdpo-paper-seed0": locomotion.get_config("hopper-medium-v2,paper"),
+        "antmaze-umaze-v0-bdpo-seed0": antmaze.get_config(),
+        "moons-bdpo-seed0": synthetic2d.get_config("moons"),
+        "moons-bdpo-paper-seed0": synthetic2d.get_config("moons,paper"),
+        "pointmass-bdpo-seed0": pointmass.get_config(),
+        "log-bdpo-seed0": custom.get_config("log.npz"),
+        "log-bdpo-quick-seed0": custom.get_config("log.npz,quick"),
+    }
+    assert [sweep.default_workdir(config) for config in made.values()] == [f"runs/{name}" for name in made]
+    group = locomotion.get_config("hopper-medium-v2,quick")
+    group.seeds = (0, 1)
+    assert sweep.default_workdir(group) == "runs/hopper-medium-v2-bdpo-quick-seeds0+1"
 
 
 def test_seeds_are_joined_and_values_sorted(config):
