@@ -39,7 +39,8 @@ What varies is how Q ranks, and more updates do not mend it. The policies of see
 draw 42 and 40, the best of ten 70 and 67, of a hundred 79 and 80; but those of seeds 10 and 11 with a hundred 59 and
 59, with ten 47 and 67. Twelve members instead of four (71 on seed 0, the behavior model's best of ten 34), sixty
 rewards in each target instead of twenty (49) and 60,000 updates of Q (51) do not mend it either; the paper has twenty
-members there and eighty times Q's updates. walker2d and the full budgets have not been run.
+members there and eighty times Q's updates. A guess that nobody has tested: this file has 137 falls for Q to learn from,
+hopper-medium-replay 1,384. walker2d and the full budgets have not been run.
 """
 
 from configs import base
