@@ -84,9 +84,9 @@ BDPO = [
     (r"d4rl/walker2d.*,quick", {"rho": 1.0, "eta": 1.5}),
     (r"d4rl/(hopper|walker2d).*,quick", _SEVERAL_STEPS),  # walker2d has not been run
     # By values of the next 100 steps, as the paper's discount of .99 has them, Q prefers what pays now to not falling
-    # later: the best of ten actions of the behavior model (60, 60, 64 on seeds 0 to 2) scores 59 (seed 0), with a
-    # discount of .95 20, with .997 and fifty rewards in each target 76, 75, 76. (Sixty rewards alone do not help.)
-    # Not so on medium-replay, whose policy has 21 instead of 36 then (seed 0).
+    # later. Best of ten actions of the behavior model (which scores 60, 60, 64 on seeds 0 to 2), by Q with twenty
+    # rewards in each target, seed 0: 20 with a discount of .95, 59 with .99, 75 with .997; with fifty 62 with .99,
+    # and 76, 75, 76 with .997. Not so on medium-replay, whose policy has 21 instead of 36 then (seed 0).
     (r"d4rl/hopper-medium-v2,.*quick", {"discount": 0.997, "n_step": 50}),
     # --- antmaze
     (
