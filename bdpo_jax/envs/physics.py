@@ -90,11 +90,12 @@ def _make_renderer(model: Any) -> Any:
         if why:
             raise RuntimeError(why)
         return mujoco.Renderer(model, height=480, width=480)
-    except (mujoco.FatalError, AttributeError, ImportError, RuntimeError) as error:
+    except Exception as error:  # noqa: BLE001 (as at the import: MuJoCo's own, PyOpenGL's, GLFW's by its version)
         screen = os.environ.get("DISPLAY") if _gl() in ("", "glfw") else None
         unset = f"unset DISPLAY, which is {screen}, if there is no such screen; " if screen else ""
+        reason = " ".join(str(error).split())
         _unable.append(
-            f"MuJoCo cannot draw here ({error}): {unset}on a machine without a screen install Debian's libosmesa6 "
+            f"MuJoCo cannot draw here ({reason}): {unset}on a machine without a screen install Debian's libosmesa6 "
             "(or libegl1, with MUJOCO_GL=egl)."
         )
         raise UserError(_unable[0]) from error
